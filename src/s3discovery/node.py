@@ -1,0 +1,110 @@
+"""Who a node is and where it listens: values only, always valid once made."""
+
+import ipaddress
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from s3discovery.errors import AddressError, CodecError
+
+# Control characters, lone surrogates and line separators: they can end a line in a log, a terminal or a file.
+_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# What Java's String.isBlank does not count as blank although Python does.
+_NOT_BLANK_IN_JAVA = "\xa0\u2007\u202f\x85"
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.(?!-)[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
+_HOST_NAME_LIMIT = 253  # RFC 1035
+_ZONE = re.compile(r"[A-Za-z0-9_.-]{1,32}", re.ASCII)
+
+
+def find_forbidden(text: str) -> str | None:
+    """Return the first character that no id or host may hold (a control character), or None."""
+    return next((char for char in text if unicodedata.category(char) in _FORBIDDEN_CATEGORIES), None)
+
+
+def is_blank(text: str) -> bool:
+    """Tell whether `text` is empty or all white space, as Java's String.isBlank does."""
+    return all(char.isspace() and char not in _NOT_BLANK_IN_JAVA for char in text)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """Host and port of a node's cluster transport: what peers dial, never the MQTT port.
+
+    The host is kept as written, since other systems' files are shown as they are; only what could
+    break a line or cannot be dialled at all is refused. Raises AddressError."""
+
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        if is_blank(self.host):
+            raise AddressError(f"host {self.host!r} is blank; give a name or an IP address")
+        if (char := find_forbidden(self.host)) is not None:
+            raise AddressError(f"host {self.host!r} holds the control character {char!r}")
+        if not 1 <= self.port <= 65535:
+            raise AddressError(f"port {self.port} is not in 1..65535")
+
+    @property
+    def is_dialable(self) -> bool:
+        """Whether the host is an IP address or a well-formed DNS name.
+
+        Only such an address may reach a command line, a configuration file or a socket."""
+        try:
+            self.ip  # noqa: B018 - asked for its error
+        except ValueError:
+            return len(self.host) <= _HOST_NAME_LIMIT and _HOST_NAME.fullmatch(self.host) is not None
+        return True
+
+    @property
+    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+        """The host as an IP address, brackets removed; raises ValueError for a name."""
+        bare = self.host[1:-1] if self.host.startswith("[") and self.host.endswith("]") else self.host
+        ip = ipaddress.ip_address(bare)
+        if ip.version == 6 and ip.scope_id is not None and _ZONE.fullmatch(ip.scope_id) is None:
+            raise ValueError(f"{ip.scope_id!r} is not an interface")
+        return ip
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
+        return f"{host}:{self.port}"
+
+
+def check_cluster_id(cluster_id: str) -> str:
+    """Return `cluster_id` if it can name a node; raise CodecError if it is blank or could break a line."""
+    if is_blank(cluster_id):
+        raise CodecError(f"cluster id {cluster_id!r} is blank")
+    if (char := find_forbidden(cluster_id)) is not None:
+        raise CodecError(f"cluster id {cluster_id!r} holds the control character {char!r}")
+    return cluster_id
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFile:
+    """What a node file says: its format version, when its writer's clock read, who, and where."""
+
+    version: str
+    written_ms: int
+    cluster_id: str
+    address: Address
+
+
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node as seen in the bucket: its file, and what the store says of it.
+
+    `etag` and `modified_s` (Unix seconds, S3's clock) are the store's; `metadata` is S3 user metadata
+    without the `s3discovery-` prefix, empty for other systems' files. Two members are equal when the
+    node is the same at the same place with the same metadata: a refresh alone makes no difference."""
+
+    cluster_id: str
+    address: Address
+    metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA, hash=False)
+    version: str = field(default="1", compare=False)
+    written_ms: int = field(default=0, compare=False)
+    etag: str = field(default="", compare=False)
+    modified_s: float = field(default=0.0, compare=False)
