@@ -1,0 +1,208 @@
+"""Settings: what the texts of all keys mean together, or every problem they have at once."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from s3discovery import kinds
+from s3discovery.errors import Problem, SettingsError
+from s3discovery.keys import BY_NAME, CREDENTIALS_TYPES, HIVEMQ_3, HIVEMQ_4, KEYS, Key, nearest_key
+from s3discovery.kinds import Secret
+
+__all__ = [
+    "BY_NAME",
+    "CREDENTIALS_TYPES",
+    "KEYS",
+    "Key",
+    "Resolved",
+    "Secret",
+    "Settings",
+    "Value",
+    "describe",
+    "nearest_key",
+    "parse",
+    "unknown_keys",
+]
+
+_KEY_LIMIT_BYTES = 1024  # S3's limit for the key of an object
+_GENERATED_ID_BYTES = 64  # room for an id that is not set but generated
+_SHOWN_CHARS = 120  # of a wrong value in a report
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Resolved, valid settings; None is "not set". Made by `parse`."""
+
+    bucket_region: str
+    bucket_name: str
+    file_prefix: str
+    file_expiration_s: float
+    update_interval_s: float
+    poll_interval_s: float
+    compatibility: str
+    credentials_type: str
+    access_key_id: str | None
+    secret_access_key: Secret | None
+    session_token: Secret | None
+    endpoint: str | None
+    endpoint_region: str | None
+    path_style: bool | None
+    cluster_id: str | None
+    bind_address: str | None
+    bind_port: int
+    external_address: str | None
+    external_port: int | None
+    broker: str
+    amqtt_listen: str
+    amqtt_config: str | None
+
+    @property
+    def file_version(self) -> str:
+        """The version of node file to write: "1" or "4"."""
+        return "4" if self.compatibility == HIVEMQ_4 else "1"
+
+    @property
+    def signing_region(self) -> str:
+        """The region that requests are signed for."""
+        return self.endpoint_region or self.bucket_region
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The text of a setting and where it was written, such as a file or a variable."""
+
+    text: str
+    origin: str
+
+    def __repr__(self) -> str:
+        """Without the text: it may be a secret."""
+        return f"Value(origin={self.origin!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One line of the `config` command: `text` can be read again (masked if secret), None is unset."""
+
+    name: str
+    text: str | None
+    origin: str
+
+
+def parse(values: Mapping[str, str | Value]) -> Settings:
+    """Return the settings that `values` (key to text) mean; unknown keys are left alone.
+
+    Raises SettingsError with all problems, in the order of `KEYS`."""
+    problems: list[Problem] = []
+    found: dict[str, Any] = {}
+    compatibility = _text(values.get("compatibility"))
+    for key in KEYS:
+        text = _text(values.get(key.name))
+        if text is None and key.required:
+            problems.append(
+                Problem(key.name, None, f"is missing; write for example {key.name}:{key.example}")
+            )
+        elif (text is None or text == "") and not key.required and key.default is None:
+            found[key.attribute] = None
+        else:
+            try:
+                found[key.attribute] = key.reader(compatibility or HIVEMQ_3)(
+                    text if text is not None else key.default or ""
+                )
+            except kinds.WrongTextError as error:
+                problems.append(_problem(values, key.name, str(error)))
+    problems.extend(_contradictions(values, found))
+    if problems:
+        order = {key.name: place for place, key in enumerate(KEYS)}
+        raise SettingsError(sorted(problems, key=lambda problem: order[problem.key]))
+    return Settings(**found)
+
+
+def unknown_keys(values: Mapping[str, object]) -> tuple[tuple[str, str | None], ...]:
+    """Return the keys of `values` that mean nothing, each with the nearest that does, or None."""
+    return tuple((name, nearest_key(name)) for name in values if name not in BY_NAME)
+
+
+def describe(settings: Settings, values: Mapping[str, str | Value]) -> tuple[Resolved, ...]:
+    """Return every key with what it resolved to and where that was written; secrets masked.
+
+    `values` are those that `settings` were parsed from."""
+
+    def resolve(key: Key) -> Resolved:
+        value = getattr(settings, key.attribute)
+        text = None if value is None else key.show(value)
+        origin = "given" if key.name in values else "default"
+        return Resolved(key.name, text, _origin(values.get(key.name)) or origin)
+
+    return tuple(resolve(key) for key in KEYS)
+
+
+def _contradictions(values: Mapping[str, str | Value], found: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong between settings that are right each by itself."""
+    yield from _clashing_durations(values, found)
+    yield from _missing_credentials(found)
+    if found.get("bind_port") == 0 and found.get("broker", "amqtt") != "amqtt":
+        yield _problem(
+            values, "bind-port", "write the port of the broker; only broker:amqtt can take any free one"
+        )
+    prefix, cluster_id = found.get("file_prefix"), found.get("cluster_id")
+    if prefix is None:
+        return
+    id_bytes = len(cluster_id.encode()) if cluster_id else _GENERATED_ID_BYTES
+    if len(prefix.encode()) + id_bytes > _KEY_LIMIT_BYTES:
+        cure = f"write at most {_KEY_LIMIT_BYTES - id_bytes} bytes, as S3 keys end at {_KEY_LIMIT_BYTES}"
+        yield _problem(values, "file-prefix", cure)
+    if found.get("compatibility") == HIVEMQ_4 and "${" in prefix:
+        # HiveMQ 4 expands variables: taken as it stands, the prefix would be another than its own.
+        yield _problem(values, "file-prefix", "write the value itself; ${...} is not expanded")
+
+
+def _clashing_durations(values: Mapping[str, str | Value], found: Mapping[str, Any]) -> Iterator[Problem]:
+    if "file_expiration_s" not in found or "update_interval_s" not in found:
+        return
+    expiration_s, interval_s = found["file_expiration_s"], found["update_interval_s"]
+    if expiration_s > 0 and interval_s == 0:
+        cure = "write an interval shorter than file-expiration, or 0 for both: a file never refreshed expires"
+        yield _problem(values, "update-interval", cure)
+    elif expiration_s == 0 and interval_s > 0:
+        cure = "write a duration longer than update-interval, or 0 for both: dead nodes would stay for ever"
+        yield _problem(values, "file-expiration", cure)
+    elif 0 < expiration_s <= interval_s:
+        cure = (
+            f"write less than file-expiration ({kinds.show_duration(expiration_s)}), or live nodes expire; "
+            f"this is {kinds.show_duration(interval_s)}"
+        )
+        yield _problem(values, "update-interval", cure)
+
+
+def _missing_credentials(found: Mapping[str, Any]) -> Iterator[Problem]:
+    needed = {
+        "access_key": ("credentials-access-key-id", "credentials-secret-access-key"),
+        "temporary_session": (
+            "credentials-access-key-id",
+            "credentials-secret-access-key",
+            "credentials-session-token",
+        ),
+    }
+    kind = found.get("credentials_type", "")
+    for name in needed.get(kind, ()):
+        # A key that is not among `found` was written wrong, and has been reported already.
+        if found.get(BY_NAME[name].attribute, name) is None:
+            yield Problem(name, None, f"is missing; credentials-type:{kind} needs it")
+
+
+def _problem(values: Mapping[str, str | Value], name: str, cure: str) -> Problem:
+    value = values.get(name)
+    text, origin = _text(value), _origin(value)
+    if text is not None and (BY_NAME[name].secret or "@" in text):  # @: a password may stand before it
+        text = kinds.MASK
+    elif text is not None and len(text) > _SHOWN_CHARS:
+        text = f"{text[:_SHOWN_CHARS]}..."
+    return Problem(name, text, f"{cure} (set in {origin})" if origin else cure)
+
+
+def _text(value: str | Value | None) -> str | None:
+    return value.text if isinstance(value, Value) else value
+
+
+def _origin(value: str | Value | None) -> str | None:
+    return value.origin if isinstance(value, Value) else None

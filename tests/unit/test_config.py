@@ -1,0 +1,419 @@
+import dataclasses
+from dataclasses import replace
+
+import pytest
+
+from s3discovery.config import (
+    BY_NAME,
+    CREDENTIALS_TYPES,
+    KEYS,
+    Key,
+    Secret,
+    Settings,
+    Value,
+    describe,
+    parse,
+    unknown_keys,
+)
+from s3discovery.errors import Problem, SettingsError
+
+BASE = {
+    "s3-bucket-region": "us-east-1",
+    "s3-bucket-name": "hivemq",
+    "file-prefix": "hivemq/cluster/nodes/",
+    "file-expiration": "360",
+    "update-interval": "180",
+}
+WRONG_DURATIONS = [
+    *(
+        "5L",
+        "5M",
+        "x",
+        "0x10",
+        "#10",
+        "010x",
+        "-5",
+        "-5s",
+        "--5",
+        "-",
+        "1_000",
+        "1,000",
+        "5.",
+        ".5",
+        "1e3",
+        "∞",
+    ),
+    *("nan", "9223372036854775807", "87601h", "0.01s", "0.0001ms"),
+    *("", "5 ", " 5", "5 s", "5\xa0", "9" * 41, "5\n"),
+]
+WRONG_HOSTS = [
+    "10.0.0.256",
+    "1.2.3",
+    "10.0.0.5:7800",
+    "http://h",
+    "a b",
+    " h",
+    "h ",
+    "-h",
+    "h..i",
+    "h\n",
+    "[::1",
+    "h/",
+]
+WRONG_PORTS = ["-1", "65536", "x", "0x10", "1.0", "7800 ", " 7800", "99999999999999999999", "--1", "7_800"]
+WRONG_REGIONS = [
+    "US_EAST_1",
+    "us east 1",
+    "us-east-1 ",
+    " us-east-1",
+    "us.east",
+    "é",
+    "us-east-1\n",
+    "x" * 65,
+]
+WRONG: dict[str, list[str]] = {
+    "s3-bucket-region": ["", *WRONG_REGIONS],
+    "s3-bucket-name": [
+        "",
+        "b",
+        "ab",
+        "a" * 256,
+        "a b",
+        "s3://b",
+        "b/c",
+        "bücket",
+        "bucket ",
+        " bucket",
+        "buck\tet",
+    ],
+    "file-prefix": ["a\nb", "a\x00b", "a\x7f", "\ud800", "x" * 1000],
+    "file-expiration": ["5.0", "0.5", *WRONG_DURATIONS],
+    "update-interval": ["5.0", "0.5", *WRONG_DURATIONS],
+    "poll-interval": ["0", "0s", "99ms", "25h", "86401", *WRONG_DURATIONS],
+    "compatibility": ["", "hivemq", "HiveMQ-3", "3", "hivemq-4 "],
+    "credentials-type": ["", "Default", "DEFAULT", "default ", " default", "access-key", "x"],
+    "credentials-access-key-id": ["AK IA", "AKIA ", "AKIÄ", "AK\nIA", "\x7f"],
+    "credentials-secret-access-key": ["s3cr3t ", " s3cr3t", "s3 cr3t", "s3cr3t\n", "s3cr3t\xe9"],
+    "credentials-session-token": ["s3cr3t ", " s3cr3t", "s3 cr3t", "s3cr3t\n", "s3cr3t\xe9"],
+    "s3-endpoint": [
+        "ftp://h",
+        "https:/h",
+        "https//h",
+        "http://",
+        "h:0",
+        "h:65536",
+        "h:x",
+        "http://u:p@h",
+        "u@h",
+        "h?a=b",
+        "h#a",
+        "h ",
+        " h",
+        "h i",
+        "http://[::1",
+        "http://10.0.0.256",
+        "://h",
+        "/path",
+    ],
+    "s3-endpoint-region": WRONG_REGIONS,
+    "s3-path-style-access": ["yes", "1", "true ", " true", "on", "truе"],  # the last e is Cyrillic
+    "cluster-id": [" ", "a\nb", "a||||b", "|a", "a|", "x" * 513, "é" * 257, "\ud800"],
+    "bind-address": WRONG_HOSTS,
+    "bind-port": ["", "0", *WRONG_PORTS],
+    "external-address": ["0.0.0.0", "::", "[::]", "0:0:0:0:0:0:0:0", *WRONG_HOSTS],
+    "external-port": ["0", *WRONG_PORTS],
+    "broker": ["", "Amqtt", "a b", "amqtt ", "-a", "x" * 65],
+    "amqtt-listen": [
+        "",
+        "127.0.0.1",
+        "127.0.0.1:",
+        ":1883",
+        "h:0",
+        "h:65536",
+        "::1:1883",
+        "h:x",
+        "h:1883 ",
+        "a b:1",
+    ],
+    "amqtt-config": [" ", "a\nb"],
+}
+RIGHT: dict[str, list[tuple[str, object]]] = {
+    "s3-bucket-region": [
+        ("eu-central-1", "eu-central-1"),
+        ("auto", "auto"),
+        ("ap-southeast-99", "ap-southeast-99"),
+    ],
+    "s3-bucket-name": [("a.b-c", "a.b-c"), ("Old_Bucket", "Old_Bucket"), ("a" * 255, "a" * 255)],
+    "file-prefix": [
+        ("", ""),
+        ("//a b/ ", "//a b/ "),
+        ("é日", "é日"),
+        ("x" * 960, "x" * 960),
+        ("${a}", "${a}"),
+    ],
+    "file-expiration": [
+        ("181", 10860.0),
+        ("360m", 21600.0),
+        ("1d", 86400.0),
+        ("+0400", 24000.0),
+        ("２００", 12000.0),
+    ],
+    "update-interval": [
+        ("90s", 90.0),
+        ("1.5h", 5400.0),
+        ("500ms", 0.5),
+        ("0.1s", 0.1),
+        ("5", 300.0),
+        ("+05", 300.0),
+    ],
+    "poll-interval": [("0.5", 0.5), ("100ms", 0.1), ("1d", 86400.0), ("10", 10.0), ("1m", 60.0)],
+    "compatibility": [("hivemq-3", "hivemq-3")],
+    "credentials-type": [(kind, kind) for kind in CREDENTIALS_TYPES[:5]],
+    "credentials-access-key-id": [("AKIA", "AKIA"), ("", None)],
+    "credentials-secret-access-key": [("ab+/cd==", Secret("ab+/cd==")), ("", None)],
+    "credentials-session-token": [("ab+/cd==", Secret("ab+/cd==")), ("", None)],
+    "s3-endpoint": [
+        (text, text)
+        for text in (
+            "s3.amazonaws.com",
+            "http://localhost:9000",
+            "minio_1:9000",
+            "https://h/p",
+            "http://[::1]:9000/",
+        )
+    ],
+    "s3-endpoint-region": [("garage", "garage"), ("", None)],
+    "s3-path-style-access": [("TRUE", True), ("true", True), ("False", False), ("", None)],
+    "cluster-id": [("node-1", "node-1"), ("é" * 256, "é" * 256), ("a|b", "a|b"), ("", None)],
+    "bind-address": [
+        ("0.0.0.0", "0.0.0.0"),
+        ("::", "::"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("localhost", "localhost"),
+    ],
+    "bind-port": [("1", 1), ("65535", 65535), ("+07800", 7800)],
+    "external-address": [
+        ("node-1.example.com", "node-1.example.com"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("fd00::1", "fd00::1"),
+    ],
+    "external-port": [("1", 1), ("65535", 65535), ("", None)],
+    "broker": [("none", "none"), ("amqtt", "amqtt"), ("my_broker", "my_broker")],
+    "amqtt-listen": [
+        ("[::1]:1883", "[::1]:1883"),
+        ("0.0.0.0:1", "0.0.0.0:1"),
+        ("broker:1883", "broker:1883"),
+    ],
+    "amqtt-config": [("/etc/amqtt.yaml", "/etc/amqtt.yaml"), ("", None)],
+}
+
+
+def problems_of(values: dict[str, str]) -> tuple[Problem, ...]:
+    with pytest.raises(SettingsError) as caught:
+        parse(values)
+    return caught.value.problems
+
+
+def test_every_setting_has_a_key_and_every_key_is_explained() -> None:
+    assert {key.attribute for key in KEYS} == {field.name for field in dataclasses.fields(Settings)}
+    assert len(BY_NAME) == len(KEYS) == len(dataclasses.fields(Settings))
+    for key in KEYS:
+        assert key.help.endswith(".")
+        assert key.example
+        assert not (key.required and key.default is not None)
+
+
+def test_every_key_is_tried() -> None:
+    assert set(WRONG) == set(RIGHT) == set(BY_NAME)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_examples_and_defaults_are_right(key: Key) -> None:
+    credentials = {each.name: each.example for each in KEYS if each.name.startswith("credentials-")}
+    parse(BASE | credentials | {key.name: key.example})
+    if key.default is not None:
+        assert parse(BASE) == parse(BASE | {key.name: key.default})
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in WRONG.items() for text in texts])
+def test_a_wrong_value_is_one_problem_with_a_cure(name: str, text: str) -> None:
+    (problem,) = problems_of(BASE | {name: text})
+    assert problem.key == name
+    assert len(problem.cure) > 10
+    assert name in str(problem)
+    assert "s3cr3t" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"), [(name, text, value) for name, pairs in RIGHT.items() for text, value in pairs]
+)
+def test_a_right_value_is_taken(name: str, text: str, value: object) -> None:
+    assert getattr(parse(BASE | {name: text}), BY_NAME[name].attribute) == value
+
+
+def test_the_documented_example() -> None:
+    settings = parse(BASE | {"credentials-type": "default"})
+    assert (settings.file_expiration_s, settings.update_interval_s, settings.poll_interval_s) == (
+        21600,
+        10800,
+        60,
+    )
+    assert (settings.file_version, settings.signing_region) == ("1", "us-east-1")
+    assert settings.amqtt_listen == "127.0.0.1:1883"
+
+
+def test_hivemq_4_counts_seconds_and_writes_version_4() -> None:
+    settings = parse(BASE | {"compatibility": "hivemq-4", "update-interval": "2m"})
+    assert (settings.file_expiration_s, settings.update_interval_s, settings.file_version) == (360, 120, "4")
+
+
+def test_the_endpoint_region_signs() -> None:
+    assert parse(BASE | {"s3-endpoint-region": "garage"}).signing_region == "garage"
+
+
+@pytest.mark.parametrize(
+    ("expiration", "interval", "key"),
+    [
+        ("5", "0", "update-interval"),
+        ("0", "5", "file-expiration"),
+        ("5", "5", "update-interval"),
+        ("5", "6", "update-interval"),
+        ("300s", "5m", "update-interval"),
+    ],
+)
+def test_durations_that_clash(expiration: str, interval: str, key: str) -> None:
+    (problem,) = problems_of(BASE | {"file-expiration": expiration, "update-interval": interval})
+    assert problem.key == key
+
+
+@pytest.mark.parametrize("zero", ["0", "0s", "-0", "000"])
+def test_zero_switches_both_off(zero: str) -> None:
+    settings = parse(BASE | {"file-expiration": zero, "update-interval": zero})
+    assert (settings.file_expiration_s, settings.update_interval_s) == (0, 0)
+
+
+def test_everything_missing_is_reported_with_what_to_write() -> None:
+    problems = problems_of({})
+    assert [problem.key for problem in problems] == list(BASE)
+    assert all(f"{problem.key}:" in problem.cure for problem in problems)
+
+
+def test_all_problems_come_in_one_report() -> None:
+    values = {name: texts[-1] for name, texts in WRONG.items()}
+    assert [problem.key for problem in problems_of(values)] == [key.name for key in KEYS]
+
+
+def test_credentials_of_a_type_are_complete() -> None:
+    identity = {"credentials-access-key-id": "AKIA", "credentials-secret-access-key": "s"}
+    names = ["credentials-access-key-id", "credentials-secret-access-key", "credentials-session-token"]
+    for kind, needed in (("access_key", names[:2]), ("temporary_session", names)):
+        values = BASE | {"credentials-type": kind}
+        assert [problem.key for problem in problems_of(values)] == needed
+        assert [problem.key for problem in problems_of(values | dict.fromkeys(needed, ""))] == needed
+    assert parse(BASE | identity | {"credentials-type": "access_key"}).secret_access_key == Secret("s")
+    temporary = BASE | identity | {"credentials-type": "temporary_session"}
+    assert [problem.key for problem in problems_of(temporary)] == names[2:]
+    assert parse(temporary | {"credentials-session-token": "t"}).session_token == Secret("t")
+
+
+def test_a_wrong_credential_is_not_also_missing() -> None:
+    values = BASE | {"credentials-type": "access_key", "credentials-access-key-id": "a b"}
+    keys = [problem.key for problem in problems_of(values)]
+    assert keys == ["credentials-access-key-id", "credentials-secret-access-key"]
+
+
+def test_any_free_port_is_for_amqtt_alone() -> None:
+    assert parse(BASE | {"bind-port": "0", "broker": "amqtt"}).bind_port == 0
+    (problem,) = problems_of(BASE | {"bind-port": "0", "broker": "rabbitmq"})
+    assert problem.key == "bind-port"
+
+
+def test_prefix_and_id_fit_into_a_key() -> None:
+    parse(BASE | {"file-prefix": "x" * 512, "cluster-id": "y" * 512})
+    (problem,) = problems_of(BASE | {"file-prefix": "x" * 513, "cluster-id": "y" * 512})
+    assert problem.key == "file-prefix"
+
+
+def test_variables_are_not_expanded_and_hivemq_4_expects_it() -> None:
+    (problem,) = problems_of(BASE | {"compatibility": "hivemq-4", "file-prefix": "${user.dir}/"})
+    assert problem.key == "file-prefix"
+
+
+@pytest.mark.parametrize("text", ["US_EAST_1", "us_east_1"])
+def test_a_region_in_javas_spelling_names_the_right_one(text: str) -> None:
+    assert problems_of(BASE | {"s3-bucket-region": text})[0].cure.endswith("us-east-1")
+
+
+def test_unknown_keys_come_with_the_nearest() -> None:
+    values = BASE | {"s3-bucket-nam": "x", "FILE_PREFIX": "x", "ï»¿s3-bucket-region": "x", "zzz": "x"}
+    assert unknown_keys(values) == (
+        ("s3-bucket-nam", "s3-bucket-name"),
+        ("FILE_PREFIX", "file-prefix"),
+        ("ï»¿s3-bucket-region", "s3-bucket-region"),
+        ("zzz", None),
+    )
+    assert parse(values) == parse(BASE)
+
+
+def test_a_problem_says_where_the_value_was_written() -> None:
+    with pytest.raises(SettingsError, match="variable S3DISCOVERY_BROKER"):
+        parse(BASE | {"broker": Value("A", "variable S3DISCOVERY_BROKER")})
+
+
+def test_describe_shows_resolved_values_and_origins() -> None:
+    values: dict[str, str | Value] = {
+        **BASE,
+        "broker": Value("amqtt", "option -o"),
+        "s3-path-style-access": "TRUE",
+        "poll-interval": "1500ms",
+    }
+    rows = {row.name: (row.text, row.origin) for row in describe(parse(values), values)}
+    assert list(rows) == list(BY_NAME)
+    assert rows["broker"] == ("amqtt", "option -o")
+    assert rows["file-expiration"] == ("6h", "given")
+    assert rows["poll-interval"] == ("1500ms", "given")
+    assert rows["s3-path-style-access"] == ("true", "given")
+    assert rows["bind-port"] == ("7800", "default")
+    assert rows["cluster-id"] == (None, "default")
+
+
+def test_secrets_show_nowhere() -> None:
+    marked = {
+        "credentials-secret-access-key": Value("MARKED-SECRET", "file"),
+        "credentials-session-token": Value("MARKED-TOKEN", "file"),
+    }
+    values: dict[str, str | Value] = {**BASE}
+    values |= marked
+    settings = parse(values)
+    shown = [repr(settings), str(settings), repr(values), str(marked), repr(describe(settings, values))]
+    spaced = {name: Value(f"{value.text} ", "file") for name, value in marked.items()}
+    passwords: dict[str, Value] = {"s3-endpoint": Value("http://user:MARKED-PASSWORD@host", "file")}
+    for wrong in (spaced, passwords):
+        with pytest.raises(SettingsError) as caught:
+            parse({**BASE, **wrong})
+        shown += [str(caught.value), repr(caught.value), repr(caught.value.problems)]
+    assert "MARKED" not in "".join(shown)
+    assert settings.secret_access_key is not None
+    assert settings.secret_access_key.reveal() == "MARKED-SECRET"
+    masked = {row.name: row.text for row in describe(settings, values)}
+    assert masked["credentials-secret-access-key"] == masked["credentials-session-token"] == "***"
+
+
+def test_secrets_compare_by_what_they_hide() -> None:
+    assert Secret("a") == Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
+    assert Secret("a")
+    assert not Secret("")
+    assert f"{Secret('a')} {Secret('a')!r} %s" % Secret("a") == "*** *** ***"
+
+
+def test_a_long_value_is_cut_in_the_report() -> None:
+    assert len(str(problems_of(BASE | {"cluster-id": "x" * 100_000})[0])) < 400
+
+
+def test_settings_are_frozen() -> None:
+    settings = parse(BASE)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.broker = "x"  # type: ignore[misc] # the test
+    assert replace(settings, broker="x").broker == "x"

@@ -1,0 +1,165 @@
+from pathlib import Path
+
+import pytest
+
+from s3discovery.config import Value
+from s3discovery.errors import SettingsError
+from s3discovery.sources import (
+    FILE_LIMIT_BYTES,
+    gather,
+    java_system_properties,
+    load_properties,
+    read_properties,
+)
+
+
+def texts(values: dict[str, Value]) -> dict[str, str]:
+    return {name: value.text for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [(b"a=\\u12", 1), (b"a=b\\\n c\n#x\n\nb=\\u00g0\n", 5), (b"a=1\rb=2\r\nc=\\uu0041", 3), (b"\\u00=x", 1)],
+)
+def test_a_malformed_escape_is_reported_with_its_line(data: bytes, line: int) -> None:
+    with pytest.raises(SettingsError, match=rf"line {line}: .*four hexadecimal"):
+        load_properties(data)
+
+
+def test_a_malformed_escape_does_not_show_the_secret() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_properties(b"credentials-secret-access-key=\\uMARKED")
+    assert "MARK" not in str(caught.value)
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "s3discovery.properties"
+    file.write_bytes(b"file-prefix:a/ \nbroker = none\n")
+    assert read_properties(file) == {"file-prefix": "a/ ", "broker": "none"}
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("missing", "does not exist"),
+        ("folder", "is a directory"),
+        ("large", "over 1048576 bytes"),
+        ("bad", "line 2.*hexadecimal"),
+        ("a\0b", "cannot be read"),
+        ("x" * 300, "cannot be read"),
+        ("locked", "may not be read"),
+    ],
+)
+def test_an_unreadable_file_is_a_clear_error(tmp_path: Path, name: str, cure: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "large").write_bytes(b"#" * (FILE_LIMIT_BYTES + 1))
+    (tmp_path / "bad").write_bytes(b"a=b\nb=\\u1\n")
+    locked = tmp_path / "locked"
+    locked.write_bytes(b"")
+    locked.chmod(0)
+    if name == "locked" and _may_read(locked):
+        pytest.skip("this user may read everything")
+    with pytest.raises(SettingsError, match=cure) as caught:
+        read_properties(tmp_path / name)
+    assert repr(str(tmp_path / name))[1:-1] in str(caught.value)
+
+
+def _may_read(path: Path) -> bool:
+    try:
+        path.read_bytes()
+    except PermissionError:
+        return False
+    return True
+
+
+def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "full"
+    file.write_bytes(b"#".ljust(FILE_LIMIT_BYTES - 4, b"#") + b"\na=b")
+    assert read_properties(file) == {"a": "b"}
+
+
+def test_options_win_over_environment_over_file(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"broker=1\nbind-port=1\ncluster-id=1\ncredentials-type=x\n")
+    environ = {"S3DISCOVERY_BROKER": "2", "S3DISCOVERY_BIND_PORT": "2", "HOME": "/"}
+    values = gather(file=file, environ=environ, options=["broker=3", "amqtt-config=a=b"])
+    assert values == {
+        "broker": Value("3", "option -o"),
+        "bind-port": Value("2", "variable S3DISCOVERY_BIND_PORT"),
+        "cluster-id": Value("1", str(file)),
+        "credentials-type": Value("x", str(file)),
+        "amqtt-config": Value("a=b", "option -o"),
+    }
+
+
+def test_the_prefix_has_a_variable_of_the_original(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"file-prefix=1\n")
+    assert gather(file=file, environ={"S3_FILE_PREFIX": "2"}) == {
+        "file-prefix": Value("2", "variable S3_FILE_PREFIX")
+    }
+    both = {"S3DISCOVERY_FILE_PREFIX": "3", "S3_FILE_PREFIX": "2"}
+    for environ in (both, dict(reversed(both.items()))):
+        assert texts(gather(file=file, environ=environ)) == {"file-prefix": "3"}
+    assert texts(gather(file=file, environ={"S3_FILE_PREFIX": ""})) == {"file-prefix": "1"}
+    assert texts(gather(file=file, environ={"S3DISCOVERY_FILE_PREFIX": ""})) == {"file-prefix": ""}
+
+
+def test_unknown_variables_are_kept_to_be_warned_of_but_not_those_of_kubernetes() -> None:
+    environ = {
+        "S3DISCOVERY_BOCKET": "x",
+        "S3DISCOVERY_BND_PORT": "1",
+        "S3DISCOVERY_SERVICE_HOST": "10.0.0.1",
+        "S3DISCOVERY_SERVICE_PORT": "7800",
+        "S3DISCOVERY_SERVICE_PORT_CLUSTER": "7800",
+        "S3DISCOVERY_PORT": "tcp://10.0.0.1:7800",
+        "S3DISCOVERY_PORT_7800_TCP": "tcp://10.0.0.1:7800",
+        "S3DISCOVERY_PORT_7800_TCP_ADDR": "10.0.0.1",
+        "S3DISCOVERY_METRICS_SERVICE_HOST": "10.0.0.1",
+    }
+    assert texts(gather(file=None, environ=environ)) == {"bocket": "x", "bnd-port": "1"}
+
+
+def test_a_known_variable_is_kept_whatever_it_holds() -> None:
+    environ = {"S3DISCOVERY_EXTERNAL_PORT": "tcp://10.0.0.1:7800"}
+    assert texts(gather(file=None, environ=environ)) == {"external-port": "tcp://10.0.0.1:7800"}
+
+
+def test_every_unreadable_option_and_the_file_are_reported_at_once(tmp_path: Path) -> None:
+    options = ["credentials-secret-access-key:MARKED", "=x", "broker=none"]
+    with pytest.raises(SettingsError, match="does not exist") as caught:
+        gather(file=tmp_path / "missing", environ={}, options=options)
+    assert [problem.key for problem in caught.value.problems][1:] == ["-o", "-o"]
+    assert "MARKED" not in str(caught.value)
+
+
+def test_values_do_not_show_their_text() -> None:
+    assert "MARKED" not in repr(gather(file=None, environ={}, options=["x=MARKED"]))
+
+
+def test_java_system_properties() -> None:
+    environ = {
+        "JAVA_TOOL_OPTIONS": "-Da=tool -Db=tool -Dc=tool -Dd=tool",
+        "JDK_JAVA_OPTIONS": "-Db=jdk -Dc=jdk -Dd=jdk -Xmx1g",
+        "JAVA_OPTS": "-Dc=opts -Dd=opts '-De=two words' -Df=\"x=y\" -cp -notD -Dg",
+        "HOME": "/",
+    }
+    assert java_system_properties(["-Dd=line", "h=line"], environ) == {
+        "a": "tool",
+        "b": "jdk",
+        "c": "opts",
+        "d": "line",
+        "e": "two words",
+        "f": "x=y",
+        "g": "",
+        "h": "line",
+    }
+    assert java_system_properties([], {}) == {}
+
+
+def test_an_open_quote_is_reported_without_its_text() -> None:
+    environ = {"JAVA_OPTS": "-Daws.secretKey='MARKED", "JDK_JAVA_OPTIONS": '"'}
+    with pytest.raises(SettingsError, match=r"JAVA_OPTS.*quote") as caught:
+        java_system_properties([], environ)
+    assert {problem.key for problem in caught.value.problems} == set(environ)
+    assert "MARKED" not in str(caught.value)
