@@ -1,0 +1,448 @@
+"""Discovery: one's own node file kept in the bucket, and the files of the others watched.
+
+Register, poll, refresh, expire, leave. Two tasks share one bucket: `poll` lists it and decides who is
+a member, `refresh` rewrites the own file before it expires. What they decide is computed by the pure
+modules membership and schedule; here are the order of requests and what becomes of their errors.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from s3discovery import membership, schedule
+from s3discovery.bucket import Bucket, Entry, Listing
+from s3discovery.clock import Clock, SystemClock
+from s3discovery.codec import BODY_LIMIT
+from s3discovery.config import Settings
+from s3discovery.errors import (
+    BucketError,
+    ConditionUnsupportedError,
+    DiscoveryError,
+    ObjectMissingError,
+    ObjectTooLargeError,
+    PreconditionError,
+)
+from s3discovery.membership import Change, Expiry, Reading, View
+from s3discovery.node import Member
+from s3discovery.own_file import OwnFile
+
+log = logging.getLogger(__name__)
+
+LEAVE_LIMIT_S = 5.0
+_READS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How discovery is doing.
+
+    `registered`: the own file is in the bucket (False for an observer). `error` is why the last poll
+    failed and `write_error` why the last write of the own file did; None when all is well. `listed_s` is
+    our monotonic time of the last complete listing. `rival` is another process that uses our cluster id.
+    `problems` by key are files that cannot be used, and why. `skew_s`: the local wall clock is ahead of
+    S3's by so much."""
+
+    registered: bool = False
+    error: DiscoveryError | None = None
+    write_error: DiscoveryError | None = None
+    listed_s: float | None = None
+    rival: Member | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
+    skew_s: float | None = None
+
+
+class Discovery:
+    """The nodes in a bucket, for as long as the context is entered.
+
+    With `own` (a Member that needs only id, address and metadata) this process is a node itself; without,
+    it observes and writes nothing. Entering makes one attempt to register and to list; if the store
+    refuses, attempts go on and `status` says why. Leaving takes at most 5 s."""
+
+    def __init__(
+        self, settings: Settings, bucket: Bucket, own: Member | None = None, *, clock: Clock | None = None
+    ) -> None:
+        self._settings = settings
+        self._bucket = bucket
+        self._clock = clock or SystemClock()
+        self._incarnation = f"{int(self._clock.wall_s() * 1000):013d}-{secrets.token_hex(8)}"
+        self._own = self._own_file(settings, bucket, own) if own is not None else None
+        self._view = View()
+        self._view_is_of_these_settings = False
+        self._readings: dict[str, Reading] = {}
+        self._error: DiscoveryError | None = None
+        self._write_error: DiscoveryError | None = None
+        self._clear_error: DiscoveryError | None = None
+        self._skew_s: float | None = None
+        self._polls = 0
+        self._news = asyncio.Event()
+        self._poll_lock = asyncio.Lock()
+        self._poll_due = asyncio.Event()
+        self._refresh_due = asyncio.Event()
+        self._nudged = False
+        self._allowance = schedule.NudgeAllowance()
+        self._left = False
+        self._stack = AsyncExitStack()
+
+    @property
+    def own(self) -> Member | None:
+        """This node; None for an observer."""
+        return self._own.member if self._own is not None else None
+
+    @property
+    def peers(self) -> frozenset[Member]:
+        """The members other than this node, as of the last complete listing."""
+        return frozenset(self._view.peers.values())
+
+    @property
+    def members(self) -> frozenset[Member]:
+        """All members, this node included."""
+        return frozenset(self._members().values())
+
+    @property
+    def status(self) -> Status:
+        own = self._own
+        return Status(
+            registered=own is not None and own.is_written,
+            error=self._error,
+            write_error=self._write_error,
+            listed_s=self._view.monotonic_s,
+            rival=own.rival if own is not None else None,
+            problems=self._view.problems,
+            skew_s=self._skew_s,
+        )
+
+    @property
+    def now_s(self) -> float | None:
+        """S3's time now, as far as it is known: what the ages of files are counted from."""
+        if self._view.now_s is None or self._view.monotonic_s is None:
+            return None
+        return self._view.now_s + self._clock.monotonic_s() - self._view.monotonic_s
+
+    def look_now(self) -> None:
+        """Poll at once instead of at the next interval; rate-limited, and safe to call at any time."""
+        self._nudged = True
+        self._poll_due.set()
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """Yield who joined, left or moved; begins with a `joined` for every member there is.
+
+        A reader that is slow gets the difference since its last step, not every step between."""
+        seen: Mapping[str, Member] = {}
+        while not self._left:
+            news, members = self._news, self._members()
+            for change in membership.difference(seen, members):
+                yield change
+            seen = members
+            await news.wait()
+
+    async def polled(self, seen: int = 0) -> int:
+        """Wait until there were more complete listings than `seen`; return how many there were."""
+        while self._polls <= seen:
+            await self._news.wait()
+        return self._polls
+
+    async def reconfigure(self, settings: Settings, bucket: Bucket, own: Member | None) -> None:
+        """Go on with other settings: the own file moves at once, the members follow with the next listing."""
+        async with self._poll_lock:
+            moved = bucket is not self._bucket or settings.file_prefix != self._settings.file_prefix
+            before, old_own = self._settings, self._own
+            self._settings, self._bucket = settings, bucket
+            if moved:
+                self._readings.clear()
+                self._view_is_of_these_settings = False
+            if own is not None and (
+                moved
+                or old_own is None
+                or not _says(old_own, own)
+                or before.file_version != settings.file_version
+            ):
+                self._own = self._own_file(settings, bucket, own)
+                await self._write_own()
+                if self._own.is_written and old_own is not None and (moved or old_own.key != self._own.key):
+                    await self._leave(old_own)
+        self._poll_due.set()
+        self._refresh_due.set()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._write_own()
+            await self._try_poll()
+        except BaseException:
+            if self._own is not None:
+                await self._leave(self._own)
+            raise
+        tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+        loops = [tasks.create_task(self._poll_forever(), name="poll")]
+        if self._own is not None:
+            loops.append(tasks.create_task(self._refresh_forever(), name="refresh"))
+        self._stack.push_async_callback(self._stop, loops)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(exc, asyncio.CancelledError):
+            await self._stack.__aexit__(exc_type, exc, traceback)
+        else:
+            # The task group is not told of the caller's own errors: they reach him as they were raised.
+            await self._stack.aclose()
+
+    async def _stop(self, loops: list[asyncio.Task[None]]) -> None:
+        """Take the own file away first, under the lock of writes: no write of ours can come after it."""
+        try:
+            if self._own is not None:
+                await self._leave(self._own)
+        finally:
+            self._left = True
+            for loop in loops:
+                loop.cancel()
+            self._announce()
+
+    async def _leave(self, own: OwnFile) -> None:
+        try:
+            async with asyncio.timeout(LEAVE_LIMIT_S):
+                await own.leave()
+        except (DiscoveryError, TimeoutError) as error:
+            log.warning(
+                "own file stays in the bucket until it expires key=%r error=%s", own.key, error or "time-out"
+            )
+
+    async def _poll_forever(self) -> None:
+        failures = 0
+        while True:
+            interval_s = self._settings.poll_interval_s
+            dice = random.random()  # noqa: S311 - jitter, not a secret
+            delay_s = schedule.regular_delay_s(interval_s, dice)
+            if failures:
+                delay_s = schedule.retry_delay_s(failures, interval_s, dice)
+            due_s = self._clock.monotonic_s() + delay_s
+            await self._pause(delay_s, self._poll_due)
+            self._poll_due.clear()
+            if self._nudged:
+                await self._await_allowance(due_s)
+            failures = 0 if await self._try_poll() else failures + 1
+
+    async def _await_allowance(self, due_s: float) -> None:
+        """Wait until a poll out of turn is allowed, or until the regular one at `due_s`."""
+        now_s = self._clock.monotonic_s()
+        wait_s = self._allowance.wait_s(now_s)
+        if now_s + wait_s < due_s:
+            self._allowance = self._allowance.spend(now_s + wait_s)
+        await self._clock.sleep(min(wait_s, max(0.0, due_s - now_s)))
+        # Whatever came while waiting is answered by the listing that begins now.
+        self._nudged = False
+        self._poll_due.clear()
+
+    async def _refresh_forever(self) -> None:
+        failures = 1 if self._write_error is not None else 0
+        while True:
+            interval_s = self._settings.update_interval_s
+            dice = random.random()  # noqa: S311 - jitter, not a secret
+            if failures:
+                limit_s = schedule.refresh_retry_limit_s(interval_s or self._settings.poll_interval_s)
+                delay_s = schedule.retry_delay_s(failures, limit_s, dice)
+            elif interval_s > 0:
+                delay_s = schedule.regular_delay_s(interval_s, dice)
+            else:
+                await self._refresh_due.wait()
+                delay_s = 0.0
+            if await self._pause(delay_s, self._refresh_due):
+                self._refresh_due.clear()
+                if self._write_error is None:
+                    continue
+            failures = 0 if await self._write_own() else failures + 1
+
+    async def _pause(self, seconds: float, wake: asyncio.Event) -> bool:
+        """Sleep, or less if `wake` is set; tell whether it was."""
+        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
+        waiter = asyncio.ensure_future(wake.wait())
+        try:
+            await asyncio.wait({sleeper, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            waiter.cancel()
+        return wake.is_set()
+
+    async def _write_own(self) -> bool:
+        return self._own is None or await self._keep(self._own, self._own.refresh())
+
+    async def _keep(self, own: OwnFile, step: Awaitable[None]) -> bool:
+        """Do one step for the own file; report a failure and tell whether it went well."""
+        was_written, before = own.is_written, self._write_error
+        try:
+            await step
+        except DiscoveryError as error:
+            self._write_error = error
+            if type(error) is not type(before):
+                log.error("own file could not be written key=%r error=%s", own.key, error)
+            return False
+        self._write_error = None
+        if own.is_written and (not was_written or before is not None):
+            log.info("registered key=%r address=%s", own.key, own.member.address)
+        return True
+
+    async def _try_poll(self) -> bool:
+        before = self._error
+        try:
+            async with self._poll_lock:
+                await self._poll()
+        except DiscoveryError as error:
+            self._error = error
+            if type(error) is not type(before):
+                log.error("poll failed, keeping %d peers error=%s", len(self._view.peers), error)
+            return False
+        self._error = None
+        if before is not None:
+            log.info("poll works again peers=%d", len(self._view.peers))
+        return True
+
+    async def _poll(self) -> None:
+        settings, own = self._settings, self._own
+        writes = own.writes if own is not None else 0
+        listing = await self._bucket.list(settings.file_prefix)
+        monotonic_s = self._clock.monotonic_s()
+        own_entry = _find(listing, own.key) if own is not None else None
+        now_s = own.store_time_s(own_entry, monotonic_s) if own is not None else None
+        if now_s is None:
+            now_s = listing.server_time_s
+        self._note_skew(listing)
+        await self._read_new(listing)
+        view = membership.assess(
+            self._view if self._view_is_of_these_settings else View(),
+            listing,
+            self._readings,
+            _expiry(settings),
+            prefix=settings.file_prefix,
+            own_key=own.key if own is not None else None,
+            own_written=own is not None and own.is_written and own.writes == writes,
+            now_s=now_s,
+            monotonic_s=monotonic_s,
+        )
+        self._publish(view)
+        if own is not None:
+            # By the Date header if there is one: our own timer does not see a suspended machine.
+            times_s = [time_s for time_s in (listing.server_time_s, now_s) if time_s is not None]
+            age_s = max(times_s) - own_entry.modified_s if own_entry is not None and times_s else 0.0
+            await self._mend(own, own_entry, writes, age_s)
+            await self._clear(view.ripe)
+
+    async def _read_new(self, listing: Listing) -> None:
+        """Read the files whose content is not known, at most 16 at once; forget the keys that are gone."""
+        listed = {entry.key for entry in listing.entries}
+        for key in self._readings.keys() - listed:
+            del self._readings[key]
+        entries = membership.unread(listing, self._readings, self._own.key if self._own is not None else None)
+        if not entries:
+            return
+        limit = asyncio.Semaphore(_READS_AT_ONCE)
+        async with asyncio.TaskGroup() as tasks:
+            for entry in entries:
+                tasks.create_task(self._read(entry, limit))
+
+    async def _read(self, entry: Entry, limit: asyncio.Semaphore) -> None:
+        before = self._readings.get(entry.key)
+        if entry.size > BODY_LIMIT:
+            too_large = f"has {entry.size} bytes, too many for a node file"
+            self._readings[entry.key] = membership.reject(entry, too_large, before)
+            return
+        try:
+            async with limit:
+                stored = await self._bucket.get(entry.key, limit=BODY_LIMIT)
+        except ObjectMissingError:
+            return
+        except ObjectTooLargeError as error:
+            self._readings[entry.key] = membership.reject(entry, str(error), before)
+        except DiscoveryError as error:
+            self._readings[entry.key] = membership.postpone(str(error), before)
+        else:
+            self._readings[entry.key] = membership.read(entry, stored, self._settings.file_prefix, before)
+
+    async def _mend(self, own: OwnFile, entry: Entry | None, writes: int, age_s: float) -> None:
+        """See that the own file is in the bucket as written; a failure is the refresh task's to repeat."""
+        if not await self._keep(own, own.check(entry, writes, age_s=age_s, expiry=_expiry(self._settings))):
+            self._refresh_due.set()
+
+    async def _clear(self, ripe: tuple[Entry, ...]) -> None:
+        """Delete files that stand for dead nodes; whatever happens here, discovery goes on."""
+        for entry in ripe:
+            try:
+                await self._delete_unchanged(entry)
+            except (PreconditionError, ObjectMissingError):
+                continue
+            except BucketError as error:
+                if type(error) is not type(self._clear_error):
+                    log.warning("expired files cannot be cleared key=%r error=%s", entry.key, error)
+                self._clear_error = error
+                return
+            self._clear_error = None
+            log.info("cleared expired file key=%r", entry.key)
+
+    async def _delete_unchanged(self, entry: Entry) -> None:
+        try:
+            await self._bucket.delete(entry.key, if_match=entry.etag)
+        except ConditionUnsupportedError:
+            stored = await self._bucket.get(entry.key, limit=BODY_LIMIT)
+            if stored.etag == entry.etag:
+                await self._bucket.delete(entry.key)
+
+    def _publish(self, view: View) -> None:
+        before, problems = self._members(), self._view.problems
+        self._view, self._view_is_of_these_settings = view, True
+        for change in membership.difference(before, self._members()):
+            log.info(
+                "member %s cluster_id=%r address=%s",
+                change.kind,
+                change.member.cluster_id,
+                change.member.address,
+            )
+        for key, problem in view.problems.items():
+            if problems.get(key) != problem:
+                log.warning("node file skipped key=%r reason=%s", key, problem)
+        self._polls += 1
+        self._announce()
+
+    def _announce(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def _note_skew(self, listing: Listing) -> None:
+        if listing.server_time_s is not None:
+            self._skew_s = self._clock.wall_s() - listing.server_time_s
+            if self._own is not None:
+                self._own.note_skew(listing.server_time_s)
+
+    def _members(self) -> Mapping[str, Member]:
+        own = self.own
+        return self._view.peers if own is None else {**self._view.peers, own.cluster_id: own}
+
+    def _own_file(self, settings: Settings, bucket: Bucket, own: Member) -> OwnFile:
+        return OwnFile(
+            bucket, settings.file_prefix, own, settings.file_version, self._incarnation, self._clock
+        )
+
+
+def _find(listing: Listing, key: str) -> Entry | None:
+    return next((entry for entry in listing.entries if entry.key == key), None)
+
+
+def _expiry(settings: Settings) -> Expiry:
+    return Expiry(settings.file_expiration_s, settings.update_interval_s, settings.poll_interval_s)
+
+
+def _says(own_file: OwnFile, own: Member) -> bool:
+    """Tell whether `own_file` already says what `own` is."""
+    said = own_file.member
+    return (
+        said.cluster_id == own.cluster_id
+        and said.address == own.address
+        and own.metadata.items() <= said.metadata.items()
+    )

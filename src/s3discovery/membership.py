@@ -1,0 +1,229 @@
+"""Who is a member: a complete listing, what was read of its files, and what was known before.
+
+The rules this module keeps (docs/design.md numbers them): a file that cannot be read hides nobody and
+removes nobody; expiry compares S3's times with S3's times; after an outage the living get an update
+interval to refresh before anyone counts as dead; a bucket wiped from outside empties no cluster.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Literal
+
+from s3discovery import codec
+from s3discovery.bucket import Entry, Listing, Stored
+from s3discovery.errors import CodecError
+from s3discovery.node import Member, find_forbidden
+
+METADATA_PREFIX = "s3discovery-"
+# What a living node may need to come back after an outage, beyond its update interval: a request that
+# hangs until its deadline, and one pause of the longest back-off. Shorter where all is quicker.
+_RECOVERY_SLACK_S = 45.0
+_RECOVERY_SLACK_INTERVALS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is known of one key at one ETag.
+
+    `member` is the newest that could be read there, even if the file was overwritten by something
+    unreadable since; `problem` says why the file of this ETag cannot be used."""
+
+    etag: str
+    member: Member | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """The durations that decide over life and death, in seconds; an expiration of 0 means nobody expires."""
+
+    file_expiration_s: float
+    update_interval_s: float
+    poll_interval_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one complete listing said. Times: `now_s` is S3's clock, `monotonic_s` our own.
+
+    `peers` by cluster id; `expired` ETags by key; `ripe` entries were seen expired in two polls and may be
+    cleared; `problems` by key; `carried` are peers whose files vanished together with our own."""
+
+    peers: Mapping[str, Member] = field(default_factory=lambda: MappingProxyType({}))
+    carried: frozenset[str] = frozenset()
+    expired: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    ripe: tuple[Entry, ...] = ()
+    problems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    now_s: float | None = None
+    monotonic_s: float | None = None
+    mercy_until_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between two member sets.
+
+    `moved`: the same id at another address, or run by another process; `before` is set only then."""
+
+    kind: Literal["joined", "left", "moved"]
+    member: Member
+    before: Member | None = None
+
+
+def is_expired(*, age_s: float, expiration_s: float) -> bool:
+    """Tell whether a file last written `age_s` seconds ago stands for a dead node.
+
+    0 s means never; exactly at the limit is alive. Source: HiveMQ's ClusterNodeFile.isExpired."""
+    return 0 < expiration_s < age_s
+
+
+def unread(listing: Listing, readings: Mapping[str, Reading], own_key: str | None) -> tuple[Entry, ...]:
+    """Return the entries whose content is not known yet: new keys and changed ETags, not one's own."""
+    return tuple(
+        entry
+        for entry in listing.entries
+        if entry.key != own_key and ((known := readings.get(entry.key)) is None or known.etag != entry.etag)
+    )
+
+
+def read(entry: Entry, stored: Stored, prefix: str, before: Reading | None) -> Reading:
+    """Judge the content of one key; `before` is what was known of the key so far."""
+    known = before.member if before is not None else None
+    try:
+        node_file = codec.decode(stored.body)
+    except CodecError as error:
+        return Reading(stored.etag, known, str(error))
+    if prefix + node_file.cluster_id != entry.key:
+        return Reading(stored.etag, known, f"is of node {node_file.cluster_id!r}, which is not its key")
+    member = Member(
+        node_file.cluster_id,
+        node_file.address,
+        own_metadata(stored.metadata),
+        version=node_file.version,
+        written_ms=node_file.written_ms,
+        etag=stored.etag,
+        modified_s=stored.modified_s,
+    )
+    return Reading(stored.etag, member)
+
+
+def reject(entry: Entry, problem: str, before: Reading | None) -> Reading:
+    """Mark a key as not worth reading again until its ETag changes."""
+    return Reading(entry.etag, before.member if before is not None else None, problem)
+
+
+def postpone(problem: str, before: Reading | None) -> Reading:
+    """Mark a key as to be read again at the next poll, since reading it failed this time."""
+    return Reading("", None, problem) if before is None else replace(before, problem=problem, etag="")
+
+
+def own_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what s3discovery wrote, without the prefix; values that could break a line are dropped."""
+    return {
+        key.removeprefix(METADATA_PREFIX): value
+        for key, value in metadata.items()
+        if key.startswith(METADATA_PREFIX) and find_forbidden(value) is None
+    }
+
+
+def assess(
+    previous: View,
+    listing: Listing,
+    readings: Mapping[str, Reading],
+    expiry: Expiry,
+    *,
+    prefix: str,
+    own_key: str | None,
+    own_written: bool,
+    now_s: float | None,
+    monotonic_s: float,
+) -> View:
+    """Return the view that a complete listing gives.
+
+    `own_key` is None for an observer; `own_written` tells whether the own file should be in the listing;
+    `now_s` is S3's time, None where it is unknown (then nobody expires)."""
+    mercy_until_s = _mercy_until_s(previous, expiry, now_s, monotonic_s)
+    merciful = monotonic_s < mercy_until_s
+    peers: dict[str, Member] = {}
+    expired: dict[str, Entry] = {}
+    problems: dict[str, str] = {}
+
+    def is_dead(member: Member) -> bool:
+        if now_s is None or (merciful and member.cluster_id in previous.peers):
+            return False
+        return is_expired(age_s=now_s - member.modified_s, expiration_s=expiry.file_expiration_s)
+
+    for entry in listing.entries:
+        if entry.key == own_key:
+            continue
+        reading = readings.get(entry.key)
+        if reading is None or reading.problem is not None:
+            problems[entry.key] = "could not be read yet" if reading is None else reading.problem or ""
+        if reading is None or reading.member is None:
+            continue
+        member = _as_listed(reading.member, entry)
+        if not is_dead(member):
+            peers[member.cluster_id] = member
+        elif reading.problem is None:
+            # Only what was read as a node file of this key is ever cleared.
+            expired[entry.key] = entry
+
+    listed = {entry.key for entry in listing.entries}
+    wiped = own_written and own_key not in listed
+    carried = {
+        cluster_id: member
+        for cluster_id, member in previous.peers.items()
+        if prefix + cluster_id not in listed
+        and (wiped or cluster_id in previous.carried)
+        and not is_dead(member)
+    }
+    return View(
+        peers=peers | carried,
+        carried=frozenset(carried),
+        expired={key: entry.etag for key, entry in expired.items()},
+        ripe=tuple(entry for key, entry in expired.items() if previous.expired.get(key) == entry.etag),
+        problems=problems,
+        now_s=now_s,
+        monotonic_s=monotonic_s,
+        mercy_until_s=mercy_until_s,
+    )
+
+
+def difference(before: Mapping[str, Member], after: Mapping[str, Member]) -> tuple[Change, ...]:
+    """Return the changes that lead from one member set (by cluster id) to another, in order of id."""
+    return tuple(_changes(before, after))
+
+
+def _changes(before: Mapping[str, Member], after: Mapping[str, Member]) -> Iterable[Change]:
+    for cluster_id in sorted(before.keys() | after.keys()):
+        old, new = before.get(cluster_id), after.get(cluster_id)
+        if new is None and old is not None:
+            yield Change("left", old)
+        elif new is not None and old is None:
+            yield Change("joined", new)
+        elif new is not None and old is not None and new != old:
+            yield Change("moved", new, old)
+
+
+def _as_listed(member: Member, entry: Entry) -> Member:
+    if member.modified_s == entry.modified_s and member.etag == entry.etag:
+        return member
+    return replace(member, etag=entry.etag, modified_s=entry.modified_s)
+
+
+def _mercy_until_s(previous: View, expiry: Expiry, now_s: float | None, monotonic_s: float) -> float:
+    """Return until when (our monotonic clock) nobody known may count as dead.
+
+    Time in which no listing succeeded, or by which S3's clock leapt, is time in which the living may
+    have been kept from refreshing. A gap short enough for their own retries needs no mercy."""
+    if previous.monotonic_s is None or expiry.file_expiration_s == 0:
+        return previous.mercy_until_s
+    gap_s = monotonic_s - previous.monotonic_s
+    if now_s is not None and previous.now_s is not None:
+        gap_s = max(gap_s, now_s - previous.now_s)
+    spare_s = (expiry.file_expiration_s - expiry.update_interval_s) / 2
+    if gap_s - expiry.poll_interval_s <= spare_s:
+        return previous.mercy_until_s
+    slack_s = min(_RECOVERY_SLACK_S, _RECOVERY_SLACK_INTERVALS * expiry.update_interval_s)
+    return monotonic_s + expiry.update_interval_s + slack_s

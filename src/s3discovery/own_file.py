@@ -1,0 +1,203 @@
+"""One's own node file: written, watched, defended, and taken away on leaving.
+
+The rules: it is rewritten as soon as a listing shows it missing or not as written; leaving deletes it
+only if it is still the one we wrote; and where two processes share a cluster id, both say so, the one
+that started later keeps the file, and the other writes it once, to be noticed, and then no more.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from s3discovery import codec, membership
+from s3discovery.bucket import Bucket, Entry, Stored
+from s3discovery.clock import Clock
+from s3discovery.errors import (
+    ConditionUnsupportedError,
+    ObjectMissingError,
+    ObjectTooLargeError,
+    PreconditionError,
+)
+from s3discovery.membership import Expiry
+from s3discovery.node import Member, NodeFile
+
+log = logging.getLogger(__name__)
+
+INCARNATION = "incarnation"
+_INCARNATION_FORM = re.compile(r"\d{13}-[0-9a-f]{16}", re.ASCII)
+# A clock error that matters to HiveMQ nodes, which compare the time in our file with their own clock.
+_SKEW_THAT_MATTERS_S = 2.0
+# A store whose Date header is wrong must not make us write at every poll.
+_OVERDUE_PAUSE = 0.25
+
+
+class OwnFile:
+    """The file that tells the others where this node is.
+
+    `incarnation` names this process among all that ever used the cluster id, and sorts by start."""
+
+    def __init__(
+        self, bucket: Bucket, prefix: str, member: Member, version: str, incarnation: str, clock: Clock
+    ) -> None:
+        self.key = prefix + member.cluster_id
+        self.rival: Member | None = None
+        self.skew_s = 0.0
+        self.writes = 0
+        self._bucket = bucket
+        self._prefix = prefix
+        self._member = replace(
+            member, metadata={**member.metadata, INCARNATION: incarnation}, version=version
+        )
+        self._incarnation = incarnation
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._etag: str | None = None
+        self._body = b""
+        self._written_s = 0.0
+        self._yielded_to: str | None = None
+        self._told: str | None = None
+
+    @property
+    def member(self) -> Member:
+        """This node as a member, with what the store last said of its file."""
+        return self._member
+
+    @property
+    def is_written(self) -> bool:
+        return self._etag is not None
+
+    def store_time_s(self, entry: Entry | None, monotonic_s: float) -> float | None:
+        """Return S3's time at `monotonic_s` by our own file; None if `entry` is not what we wrote."""
+        if entry is None or entry.etag != self._etag:
+            return None
+        return entry.modified_s + monotonic_s - self._written_s
+
+    async def refresh(self) -> None:
+        """Write the file, unless it was yielded to another process of the same id."""
+        if self._yielded_to is None:
+            async with self._lock:
+                await self._write()
+        elif self.rival is not None:
+            self._complain(self.rival)
+
+    async def check(self, entry: Entry | None, writes: int, *, age_s: float, expiry: Expiry) -> None:
+        """Mend the file if `entry`, its row in a listing, is not what we wrote.
+
+        `writes` is what `self.writes` was before the listing began: one made since explains a difference.
+        `age_s` is the age of the row on S3's clock."""
+        is_dead = membership.is_expired(age_s=age_s, expiration_s=expiry.file_expiration_s)
+        async with self._lock:
+            if writes != self.writes:
+                return
+            if entry is None or self._etag is None:
+                if self._etag is not None:
+                    log.warning("own file vanished, writing it again key=%r", self.key)
+                await self._write()
+            elif entry.etag == self._etag:
+                self._member = replace(self._member, modified_s=entry.modified_s)
+                if self._is_overdue(age_s, expiry.update_interval_s):
+                    await self._write()
+            elif entry.etag != self._yielded_to:
+                await self._examine(entry)
+            elif is_dead:
+                log.info(
+                    "the other process of this cluster id is gone, taking the file back key=%r", self.key
+                )
+                await self._write()
+
+    def _is_overdue(self, age_s: float, update_interval_s: float) -> bool:
+        """Tell whether the file is older on S3's clock than our timer knows, as after a suspended machine."""
+        since_write_s = self._clock.monotonic_s() - self._written_s
+        return 0 < update_interval_s < age_s and since_write_s > _OVERDUE_PAUSE * update_interval_s
+
+    async def leave(self) -> None:
+        """Delete the file if it is still the one we wrote."""
+        async with self._lock:
+            if self._etag is None or self._yielded_to is not None:
+                return
+            try:
+                stored = await self._bucket.get(self.key, limit=codec.BODY_LIMIT)
+                if stored.etag != self._etag:
+                    log.warning("own file belongs to another process now, leaving it key=%r", self.key)
+                    return
+                try:
+                    await self._bucket.delete(self.key, if_match=self._etag)
+                except ConditionUnsupportedError:
+                    await self._bucket.delete(self.key)
+            except (ObjectMissingError, ObjectTooLargeError, PreconditionError):
+                return
+            self._etag = None
+            log.info("left key=%r", self.key)
+
+    async def _write(self) -> None:
+        written_ms = int((self._clock.wall_s() - self.skew_s) * 1000)
+        member = self._member
+        node_file = NodeFile(member.version, written_ms, member.cluster_id, member.address)
+        self._body = codec.encode(node_file, member.version)
+        metadata = {membership.METADATA_PREFIX + key: value for key, value in member.metadata.items()}
+        written = await self._bucket.put(self.key, self._body, metadata)
+        self._written_s = self._clock.monotonic_s()
+        self._adopt(written.etag)
+        if written.server_time_s is not None:
+            self.note_skew(written.server_time_s)
+            self._member = replace(self._member, modified_s=written.server_time_s)
+        self._member = replace(self._member, written_ms=written_ms)
+        self._yielded_to = None
+
+    def _adopt(self, etag: str) -> None:
+        self.writes += 1
+        self._etag = etag
+        self._member = replace(self._member, etag=etag)
+
+    def note_skew(self, server_time_s: float) -> None:
+        """Learn how far the local wall clock is ahead of S3's; small differences are the Date header's."""
+        skew_s = self._clock.wall_s() - server_time_s
+        self.skew_s = skew_s if abs(skew_s) > _SKEW_THAT_MATTERS_S else 0.0
+
+    async def _examine(self, entry: Entry) -> None:
+        """Somebody wrote our key: find out who, and mend, adopt or yield."""
+        stored: Stored | None = None
+        with suppress(ObjectMissingError, ObjectTooLargeError):
+            stored = await self._bucket.get(self.key, limit=codec.BODY_LIMIT)
+        if (
+            stored is not None
+            and stored.body == self._body
+            and _incarnation(stored.metadata) == self._incarnation
+        ):
+            # Ours after all: the answer to our own put was lost, or the store gave another ETag then.
+            self._adopt(stored.etag)
+            return
+        rival = membership.read(entry, stored, self._prefix, None).member if stored is not None else None
+        if stored is None or rival is None or _incarnation(stored.metadata) == self._incarnation:
+            log.warning("own file was overwritten, writing it again key=%r", self.key)
+            await self._write()
+            return
+        await self._meet(rival, _incarnation(stored.metadata), stored.etag)
+
+    async def _meet(self, rival: Member, incarnation: str, etag: str) -> None:
+        if rival != self.rival:
+            self._complain(rival)
+        self.rival = rival
+        if incarnation > self._incarnation and self._told == incarnation:
+            self._yielded_to = etag
+            return
+        self._told = incarnation
+        await self._write()
+
+    def _complain(self, rival: Member) -> None:
+        log.error(
+            "cluster id used twice, stop one process or give it another cluster-id "
+            "cluster_id=%r own_address=%s other_address=%r",
+            self._member.cluster_id,
+            self._member.address,
+            str(rival.address),
+        )
+
+
+def _incarnation(metadata: Mapping[str, str]) -> str:
+    """Return the incarnation that wrote a file; empty, so older than all, for other systems' files."""
+    text = metadata.get(membership.METADATA_PREFIX + INCARNATION, "")
+    return text if _INCARNATION_FORM.fullmatch(text) else ""
