@@ -1,0 +1,217 @@
+"""What a refusal means: from S3's status, code and message to an error of ours, with its cure.
+
+Texts from the other side are shown by repr and cut, since anything may have sent them.
+"""
+
+from dataclasses import dataclass
+
+from s3discovery.errors import (
+    AccessDeniedError,
+    BucketError,
+    BucketMissingError,
+    ClockSkewError,
+    ConditionUnsupportedError,
+    CredentialsRejectedError,
+    ObjectMissingError,
+    PreconditionError,
+    StoreFaultError,
+    ThrottledError,
+    WrongRegionError,
+)
+from s3discovery.s3.location import Location
+from s3discovery.s3.wire import Answer, Refusal, parse_refusal
+
+SKEW_CODE = "RequestTimeTooSkewed"
+_SHOWN = 200  # characters of a foreign text that an error shows
+
+_ACTIONS = {
+    "list": "s3:ListBucket",
+    "get": "s3:GetObject",
+    "put": "s3:PutObject",
+    "delete": "s3:DeleteObject",
+}
+
+_CREDENTIAL_CURES = {
+    "InvalidAccessKeyId": "the store does not know the access key id; "
+    "set credentials-access-key-id to one of this store",
+    "SignatureDoesNotMatch": "the secret does not belong to the access key id; "
+    "set credentials-secret-access-key to the one issued with it",
+    "ExpiredToken": "the session token has expired; fetch new temporary credentials",
+    "ExpiredTokenException": "the session token has expired; fetch new temporary credentials",
+    "InvalidToken": "the session token is not valid; set credentials-session-token to the one issued with "
+    "this access key id, and to nothing for permanent keys",
+    "TokenRefreshRequired": "the session token must be refreshed; fetch new temporary credentials",
+    "InvalidSecurity": "the credentials are not valid; issue new ones",
+    "AccountProblem": "there is a problem with the account; ask its owner",
+    "NotSignedUp": "the account is not signed up for S3; ask its owner",
+}
+_REGION_CODES = frozenset(
+    {
+        "PermanentRedirect",
+        "TemporaryRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+    }
+)
+_THROTTLE_CODES = frozenset(
+    {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded"}
+)
+_PRECONDITION_CODES = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "OperationAborted"})
+_UNSUPPORTED_CODES = frozenset(
+    {"", "NotImplemented", "InvalidRequest", "InvalidArgument", "UnsupportedOperation", "InvalidHeader"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked: the verb, where, of which key (the prefix for a listing), and on a condition or not."""
+
+    verb: str
+    location: Location
+    key: str
+    conditional: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.key!r} in bucket {self.location.bucket!r} at {self.location.endpoint}"
+
+
+def explain(question: Question, answer: Answer) -> BucketError:
+    """Return the error that `answer`, which is no success, stands for."""
+    refusal = parse_refusal(answer.body)
+    found = (
+        _explain_region(question, answer, refusal)
+        or _explain_code(question, answer, refusal)
+        or _explain_status(question, answer, refusal)
+    )
+    found.status = answer.status
+    found.code = refusal.code or None
+    found.server_time_s = answer.server_time_s
+    return found
+
+
+def not_s3(question: Question, answer: Answer, what: str) -> StoreFaultError:
+    """Return the error for an answer that S3 would not give, such as a web page."""
+    return StoreFaultError(
+        f"{question} was answered with {what}; is s3-endpoint really an S3 endpoint?",
+        status=answer.status,
+        server_time_s=answer.server_time_s,
+    )
+
+
+def _explain_region(question: Question, answer: Answer, refusal: Refusal) -> BucketError | None:
+    region = answer.headers.get("x-amz-bucket-region") or refusal.region
+    named_another = bool(region) and region != question.location.region
+    redirected = answer.status in (301, 307, 308)
+    if not (refusal.code in _REGION_CODES or (named_another and (redirected or answer.status == 400))):
+        return None
+    if not named_another:
+        return WrongRegionError(
+            f"{question} was refused as of another region ({_said(answer, refusal)}), but the store does "
+            "not say which; set s3-bucket-region to the region of the bucket",
+            region=None,
+        )
+    # Only what can be a region is offered as a line to write.
+    shown = region if region.replace("-", "").isalnum() and region.isascii() else repr(region[:_SHOWN])
+    place = question.location
+    instead = "" if place.is_aws else f" (s3-endpoint-region:{shown} if that is set)"
+    return WrongRegionError(
+        f"bucket {place.bucket!r} is in region {shown}, not in {place.region}; "
+        f"write s3-bucket-region:{shown}{instead}",
+        region=region,
+    )
+
+
+def _explain_code(question: Question, answer: Answer, refusal: Refusal) -> BucketError | None:
+    code = refusal.code
+    if code == "NoSuchBucket":
+        name = question.location.bucket
+        return BucketMissingError(
+            f"bucket {name!r} does not exist at {question.location.endpoint}; create it or set s3-bucket-name"
+        )
+    if code == "NoSuchKey":
+        return _missing(question)
+    if (cure := _CREDENTIAL_CURES.get(code)) is not None:
+        return CredentialsRejectedError(f"{question} was refused ({_said(answer, refusal)}): {cure}")
+    if code == SKEW_CODE:
+        return ClockSkewError(
+            f"{question} was refused for its time ({_said(answer, refusal)}); "
+            "set this machine's clock, or the store's"
+        )
+    if code in _THROTTLE_CODES:
+        return _throttled(question, answer, refusal)
+    if code in _PRECONDITION_CODES:
+        return _changed(question)
+    return None
+
+
+def _explain_status(question: Question, answer: Answer, refusal: Refusal) -> BucketError:
+    status, said = answer.status, _said(answer, refusal)
+    if status == 404 and not refusal.code and question.verb != "list" and _is_bare(answer):
+        return _missing(question)
+    if status in (401, 403):
+        return _denied(question, said)
+    if status == 412:
+        return _changed(question)
+    if status in (429, 503):
+        return _throttled(question, answer, refusal)
+    if question.conditional and (status == 501 or (status == 400 and refusal.code in _UNSUPPORTED_CODES)):
+        return ConditionUnsupportedError(
+            f"the store at {question.location.endpoint} does not know the condition of {question} ({said})"
+        )
+    if 300 <= status < 400:
+        target = answer.headers.get("location", "")[:_SHOWN]
+        return StoreFaultError(
+            f"{question} was redirected to {target!r} ({said}), and redirects are not followed; "
+            "set s3-endpoint to the S3 endpoint itself"
+        )
+    if status >= 500:
+        return StoreFaultError(
+            f"{question} failed in the store ({said}); look at the store, it is tried again"
+        )
+    if refusal.code:
+        return StoreFaultError(
+            f"{question} was refused ({said}); check file-prefix, cluster-id and s3-endpoint"
+        )
+    return StoreFaultError(f"{question} was refused ({said}); is s3-endpoint really an S3 endpoint?")
+
+
+def _is_bare(answer: Answer) -> bool:
+    """Tell whether a 404 can be S3's: some stores send no body with it, but none sends a page."""
+    return not answer.body.strip()
+
+
+def _missing(question: Question) -> BucketError:
+    if question.conditional:
+        return _changed(question)
+    return ObjectMissingError(f"there is no object {question.key!r} in bucket {question.location.bucket!r}")
+
+
+def _changed(question: Question) -> PreconditionError:
+    return PreconditionError(f"{question}: somebody else wrote or deleted it meanwhile")
+
+
+def _denied(question: Question, said: str) -> AccessDeniedError:
+    action = _ACTIONS[question.verb]
+    resource = question.location.arn(None if question.verb == "list" else question.key)
+    return AccessDeniedError(
+        f"{question} is not permitted ({said}); allow {action} on {resource} to these credentials"
+    )
+
+
+def _throttled(question: Question, answer: Answer, refusal: Refusal) -> ThrottledError:
+    wait = answer.headers.get("retry-after")
+    asked = f" and asks to wait {wait[:40]!r}" if wait else ""
+    return ThrottledError(
+        f"{question}: the store asks for fewer requests ({_said(answer, refusal)}){asked}; "
+        "raise poll-interval if this goes on"
+    )
+
+
+def _said(answer: Answer, refusal: Refusal) -> str:
+    """Return what the store said, fit to be shown."""
+    said = f"HTTP {answer.status}"
+    if refusal.code:
+        said += f" {refusal.code[:_SHOWN]!r}"
+    if refusal.message:
+        said += f" {refusal.message[:_SHOWN]!r}"
+    return said

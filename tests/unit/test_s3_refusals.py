@@ -1,0 +1,114 @@
+import pytest
+
+from s3discovery.errors import (
+    AccessDeniedError,
+    BucketError,
+    BucketMissingError,
+    ClockSkewError,
+    ConditionUnsupportedError,
+    CredentialsRejectedError,
+    ObjectMissingError,
+    PreconditionError,
+    StoreFaultError,
+    ThrottledError,
+    WrongRegionError,
+)
+from s3discovery.s3.location import locate
+from s3discovery.s3.refusals import Question, explain
+from s3discovery.s3.wire import Answer
+
+MESH = locate("mesh", "us-gov-west-1")
+DATE = {"date": "Sun, 06 Nov 1994 08:49:37 GMT"}
+
+
+def refused(
+    status: int,
+    code: str = "",
+    *,
+    verb: str = "get",
+    conditional: bool = False,
+    headers: dict[str, str] = DATE,
+) -> BucketError:
+    body = f"<Error><Code>{code}</Code><Message>as it says</Message></Error>".encode() if code else b""
+    return explain(Question(verb, MESH, "p/n1", conditional), Answer(status, headers, body))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "cure"),
+    [
+        (403, "AccessDenied", AccessDeniedError, "allow s3:GetObject on arn:aws-us-gov:s3:::mesh/p/n1"),
+        (403, "", AccessDeniedError, "s3:GetObject"),
+        (401, "", AccessDeniedError, "s3:GetObject"),
+        (404, "NoSuchBucket", BucketMissingError, "create it or set s3-bucket-name"),
+        (404, "NoSuchKey", ObjectMissingError, "'p/n1'"),
+        (404, "", ObjectMissingError, "'p/n1'"),
+        (403, "InvalidAccessKeyId", CredentialsRejectedError, "credentials-access-key-id"),
+        (403, "SignatureDoesNotMatch", CredentialsRejectedError, "credentials-secret-access-key"),
+        (400, "ExpiredToken", CredentialsRejectedError, "expired"),
+        (400, "InvalidToken", CredentialsRejectedError, "credentials-session-token"),
+        (400, "TokenRefreshRequired", CredentialsRejectedError, "fetch new"),
+        (403, "RequestTimeTooSkewed", ClockSkewError, "clock"),
+        (503, "SlowDown", ThrottledError, "poll-interval"),
+        (503, "", ThrottledError, "fewer"),
+        (429, "", ThrottledError, "fewer"),
+        (412, "PreconditionFailed", PreconditionError, "meanwhile"),
+        (412, "", PreconditionError, "meanwhile"),
+        (409, "ConditionalRequestConflict", PreconditionError, "meanwhile"),
+        (301, "PermanentRedirect", WrongRegionError, "s3-bucket-region"),
+        (500, "InternalError", StoreFaultError, "look at the store"),
+        (504, "", StoreFaultError, "look at the store"),
+        (501, "NotImplemented", StoreFaultError, "NotImplemented"),
+        (400, "KeyTooLongError", StoreFaultError, "file-prefix"),
+        (405, "", StoreFaultError, "really an S3 endpoint"),
+    ],
+)
+def test_kind_and_cure(status: int, code: str, kind: type[BucketError], cure: str) -> None:
+    error = refused(status, code)
+    assert type(error) is kind
+    assert cure in str(error)
+    assert (error.status, error.code, error.server_time_s) == (status, code or None, 784111777.0)
+
+
+@pytest.mark.parametrize(
+    ("verb", "permission"),
+    [
+        ("list", "allow s3:ListBucket on arn:aws-us-gov:s3:::mesh to"),
+        ("get", "allow s3:GetObject on arn:aws-us-gov:s3:::mesh/p/n1 to"),
+        ("put", "allow s3:PutObject on arn:aws-us-gov:s3:::mesh/p/n1 to"),
+        ("delete", "allow s3:DeleteObject on arn:aws-us-gov:s3:::mesh/p/n1 to"),
+    ],
+)
+def test_missing_permission_is_named(verb: str, permission: str) -> None:
+    assert permission in str(refused(403, "AccessDenied", verb=verb))
+
+
+@pytest.mark.parametrize(("status", "code"), [(501, ""), (400, "InvalidArgument"), (400, "")])
+def test_condition_that_is_not_known(status: int, code: str) -> None:
+    assert type(refused(status, code, verb="delete", conditional=True)) is ConditionUnsupportedError
+    assert type(refused(status, code, verb="delete")) is StoreFaultError
+
+
+def test_condition_on_what_is_missing_did_not_hold() -> None:
+    assert type(refused(404, "NoSuchKey", verb="put", conditional=True)) is PreconditionError
+    assert type(refused(404, "NoSuchBucket", verb="put", conditional=True)) is BucketMissingError
+
+
+def test_right_region_named_by_the_store_is_no_wrong_region() -> None:
+    error = refused(400, "InvalidRequest", headers={"x-amz-bucket-region": "us-gov-west-1"})
+    assert type(error) is StoreFaultError
+
+
+def test_region_is_a_line_to_write() -> None:
+    error = refused(301, "PermanentRedirect", headers={"x-amz-bucket-region": "eu-west-1"})
+    assert "write s3-bucket-region:eu-west-1" in str(error)
+    assert "s3-endpoint-region" not in str(error)
+
+
+def test_texts_from_outside_are_shown_escaped_and_cut() -> None:
+    body = b"<Error><Code>X&#10;Y</Code><Message>" + b"m" * 5000 + b"&#27;[31m</Message></Error>"
+    error = explain(Question("get", MESH, "k\x1b\n"), Answer(400, {}, body))
+    assert "\n" not in str(error)
+    assert "\x1b" not in str(error)
+    assert len(str(error)) < 600
+    region = explain(Question("get", MESH, "k"), Answer(301, {"x-amz-bucket-region": "a\x1bb"}))
+    assert "\x1b" not in str(region)
