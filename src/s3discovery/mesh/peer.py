@@ -1,0 +1,48 @@
+"""Whom to connect to: what a member's file says of its end of the mesh. Pure.
+
+A public key travels as hexadecimal digits in the metadata of the node file.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from s3discovery.errors import BrokerError
+from s3discovery.node import Address, Member
+
+KEY_METADATA: Final = "curve"
+_KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+class PeerError(BrokerError):
+    """A member that the mesh cannot connect to; the message says why."""
+
+
+class Peer(NamedTuple):
+    """Another node's end of the mesh; `key` is its public CURVE key in hexadecimal."""
+
+    cluster_id: str
+    key: str
+    endpoint: str
+    is_ipv6: bool
+
+
+def endpoint_of(address: Address) -> tuple[str, bool]:
+    """Return the ZeroMQ endpoint of `address`, and whether it needs IPv6."""
+    try:
+        ip = address.ip
+    except ValueError:
+        return f"tcp://{address.host}:{address.port}", False
+    host = f"[{ip}]" if ip.version == 6 else str(ip)
+    return f"tcp://{host}:{address.port}", ip.version == 6
+
+
+def read_peer(member: Member) -> Peer:
+    """Return where and by what key `member` is reached; raises PeerError if it is not."""
+    key = member.metadata.get(KEY_METADATA)
+    if key is None:
+        raise PeerError("its node file has no key: it is no node of this mesh")
+    if _KEY.fullmatch(key) is None:
+        raise PeerError(f"its key {key[:80]!r} is not a public CURVE key")
+    if not member.address.is_dialable:
+        raise PeerError(f"its address {str(member.address)[:80]!r} cannot be dialled")
+    return Peer(member.cluster_id, key, *endpoint_of(member.address))
