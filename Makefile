@@ -10,7 +10,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(wildcard src tests bench)
+SOURCES := $(wildcard src tests bench docs)
 # Relative, and through the environment: so the build's own packages are pinned too, and spaces do no harm.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 # Options of `s3discovery demo`: make demo NODES=5 KEEP=1
@@ -21,7 +21,7 @@ SETTING_UP = $(if $(wildcard $@),bringing $(VENV) up to date,first run: setting 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check format bench soak constraints clean
+.PHONY: help install demo test check format docs bench soak constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do \
@@ -46,6 +46,9 @@ check: $(VENV)/.installed-dev ## lint, format, types, layers
 format: $(VENV)/.installed-dev ## rewrites the code as `make check` wants it
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/.installed-dev ## writes docs/reference from the code
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.installed-dev ## measures s3discovery against a control in the same run
 	@$(BIN)/python -m compileall -q src bench

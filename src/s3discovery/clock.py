@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
@@ -29,3 +30,15 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+async def sleep_unless(clock: Clock, seconds: float, wake: Coroutine[Any, Any, object]) -> bool:
+    """Sleep, or less if `wake` ends before; tell whether it did. What is not waited for is cancelled."""
+    sleeper = asyncio.ensure_future(clock.sleep(seconds))
+    waker = asyncio.ensure_future(wake)
+    try:
+        await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
+        return waker.done()
+    finally:
+        sleeper.cancel()
+        waker.cancel()

@@ -17,7 +17,7 @@ from typing import Self
 
 from s3discovery import membership, schedule
 from s3discovery.bucket import Bucket, Entry, Listing
-from s3discovery.clock import Clock, SystemClock
+from s3discovery.clock import Clock, SystemClock, sleep_unless
 from s3discovery.codec import BODY_LIMIT
 from s3discovery.config import Settings
 from s3discovery.errors import (
@@ -141,11 +141,15 @@ class Discovery:
             seen = members
             await news.wait()
 
-    async def polled(self, seen: int = 0) -> int:
-        """Wait until there were more complete listings than `seen`; return how many there were."""
+    @property
+    def polls(self) -> int:
+        """How many complete listings there were."""
+        return self._polls
+
+    async def polled(self, seen: int = 0) -> None:
+        """Wait until there were more complete listings than `seen`."""
         while self._polls <= seen:
             await self._news.wait()
-        return self._polls
 
     async def reconfigure(self, settings: Settings, bucket: Bucket, own: Member | None) -> None:
         """Go on with other settings: the own file moves at once, the members follow with the next listing."""
@@ -212,9 +216,8 @@ class Discovery:
             async with asyncio.timeout(LEAVE_LIMIT_S):
                 await own.leave()
         except (DiscoveryError, TimeoutError) as error:
-            log.warning(
-                "own file stays in the bucket until it expires key=%r error=%s", own.key, error or "time-out"
-            )
+            reason = error if isinstance(error, DiscoveryError) else f"no answer within {LEAVE_LIMIT_S:g} s"
+            log.warning("own file stays in the bucket until it expires key=%r error=%s", own.key, reason)
 
     async def _poll_forever(self) -> None:
         failures = 0
@@ -225,7 +228,7 @@ class Discovery:
             if failures:
                 delay_s = schedule.retry_delay_s(failures, interval_s, dice)
             due_s = self._clock.monotonic_s() + delay_s
-            await self._pause(delay_s, self._poll_due)
+            await sleep_unless(self._clock, delay_s, self._poll_due.wait())
             self._poll_due.clear()
             if self._nudged:
                 await self._await_allowance(due_s)
@@ -255,22 +258,11 @@ class Discovery:
             else:
                 await self._refresh_due.wait()
                 delay_s = 0.0
-            if await self._pause(delay_s, self._refresh_due):
+            if await sleep_unless(self._clock, delay_s, self._refresh_due.wait()):
                 self._refresh_due.clear()
                 if self._write_error is None:
                     continue
             failures = 0 if await self._write_own() else failures + 1
-
-    async def _pause(self, seconds: float, wake: asyncio.Event) -> bool:
-        """Sleep, or less if `wake` is set; tell whether it was."""
-        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
-        waiter = asyncio.ensure_future(wake.wait())
-        try:
-            await asyncio.wait({sleeper, waiter}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeper.cancel()
-            waiter.cancel()
-        return wake.is_set()
 
     async def _write_own(self) -> bool:
         return self._own is None or await self._keep(self._own, self._own.refresh())

@@ -116,7 +116,9 @@ KEYS: tuple[Key, ...] = (
         "credentials-type",
         "credentials_type",
         kinds.one_of(*CREDENTIALS_TYPES),
-        f"Where credentials come from: {', '.join(CREDENTIALS_TYPES)}.",
+        "Where credentials come from: default (the AWS SDK's own chain), environment_variables, access_key "
+        "or temporary_session; java_system_properties, user_credentials_file and "
+        "instance_profile_credentials are known, but not available in this version.",
         "access_key",
         default="default",
     ),

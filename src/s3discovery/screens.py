@@ -1,0 +1,154 @@
+"""What the commands show: tables for people, lines and JSON for scripts.
+
+Ids and hosts come from the bucket: they go into `Text`, which interprets no markup, and hold no control
+characters, which the codec refuses.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from s3discovery.config import Resolved
+from s3discovery.discovery import Status
+from s3discovery.membership import Change
+from s3discovery.node import Member
+
+_EVENTS_SHOWN = 10
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show on standard error that something is under way, where a person looks on."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(f"{what} ..."):
+        yield
+
+
+def member_rows(
+    members: Iterable[Member], now_s: float | None, own_id: str | None
+) -> list[dict[str, object]]:
+    """Return what `members --format json` prints; `age_s` is None where S3's time is unknown."""
+    return [
+        {
+            "cluster_id": member.cluster_id,
+            "host": member.address.host,
+            "port": member.address.port,
+            "age_s": None if now_s is None else max(0.0, round(now_s - member.modified_s, 1)),
+            "own": member.cluster_id == own_id,
+        }
+        for member in sorted(members, key=lambda member: member.cluster_id)
+    ]
+
+
+def members_table(rows: list[dict[str, object]]) -> Table:
+    table = _table("cluster id", "address", "age", "")
+    for row in rows:
+        host, port, age_s = str(row["host"]), row["port"], row["age_s"]
+        address = f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+        age = duration(age_s) if isinstance(age_s, float) else "?"
+        table.add_row(Text(str(row["cluster_id"])), Text(address), age, "own" if row["own"] else "")
+    return table
+
+
+def settings_table(resolved: Iterable[Resolved]) -> Table:
+    table = _table("key", "value", "from")
+    for line in resolved:
+        table.add_row(line.name, Text(line.text if line.text is not None else "-"), Text(line.origin))
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table; cut to the width of a terminal, whole where a program reads."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=10_000)
+    console.print(table)
+
+
+def print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def print_problems(problems: Mapping[str, str]) -> None:
+    """Tell on standard error which files were skipped, and why."""
+    for key, problem in sorted(problems.items()):
+        sys.stderr.write(f"skipped {key!r}: {problem}\n")
+
+
+def change_row(change: Change) -> dict[str, object]:
+    member = change.member
+    return {
+        "change": change.kind,
+        "cluster_id": member.cluster_id,
+        "host": member.address.host,
+        "port": member.address.port,
+    }
+
+
+def print_change(change: Change, *, as_json: bool) -> None:
+    """Print one change as a line, at once."""
+    if as_json:
+        sys.stdout.write(json.dumps(change_row(change)) + "\n")
+    else:
+        sys.stdout.write(f"{_now()} {change.kind:6} {change.member.cluster_id} {change.member.address}\n")
+    sys.stdout.flush()
+
+
+class WatchScreen:
+    """The live table of `watch`: who is there, what changed last, and whether the store answers."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._events: list[str] = []
+        self._live = Live(console=Console(), refresh_per_second=4)
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def note(self, change: Change) -> None:
+        self._events = [*self._events, f"{_now()} {change.kind} {change.member.cluster_id}"][-_EVENTS_SHOWN:]
+
+    def draw(self, members: Iterable[Member], now_s: float | None, status: Status) -> None:
+        rows = member_rows(members, now_s, None)
+        state = Text("store answers", "green") if status.error is None else Text(str(status.error), "red")
+        skipped = [Text(f"skipped {key!r}: {why}", "yellow") for key, why in sorted(status.problems.items())]
+        header = Text(f"{len(rows)} members in {self._where}   ", "bold") + state
+        events = Text("\n".join(self._events), "dim")
+        self._live.update(Group(header, members_table(rows), *skipped, events))
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as people say it: 8s, 3m 20s, 5h 12m."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60}s"
+    return f"{whole // 3600}h {whole % 3600 // 60}m"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _now() -> str:
+    return time.strftime("%H:%M:%S")
