@@ -12,16 +12,21 @@ cannot be reached does not, since the broker serves its own clients meanwhile.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from amqtt.broker import BrokerContext
 
 from s3discovery import wiring
-from s3discovery.brokers.amqtt import AmqttBroker, ClusterPlugin
+from s3discovery.brokers.amqtt import AmqttBroker
+from s3discovery.brokers.amqtt_server import ClusterPlugin
+from s3discovery.config import Settings
 from s3discovery.errors import DiscoveryError
 
 log = logging.getLogger(__name__)
+
+_START_LIMIT_S = 10.0  # amqtt opens its listeners at once, or not at all
 
 
 class S3DiscoveryPlugin(ClusterPlugin):
@@ -37,6 +42,7 @@ class S3DiscoveryPlugin(ClusterPlugin):
         super().__init__(context)
         self._origins = wiring.Origins(Path(self.config.properties), ("broker=amqtt",))
         self._task: asyncio.Task[None] | None = None
+        self._give_up: asyncio.TimerHandle | None = None
         try:
             self._origins.read()
         except DiscoveryError as error:
@@ -44,22 +50,31 @@ class S3DiscoveryPlugin(ClusterPlugin):
             log.error("settings are wrong, the broker does not start error=%s", error)
             raise
 
-    async def on_broker_post_start(self) -> None:
-        """Become a node; amqtt goes on once the first attempt to register has been made."""
-        agent = wiring.make_agent(
-            self._origins,
-            broker=lambda settings, cluster_id, look_now: AmqttBroker.attach(
-                settings, cluster_id, look_now, self
-            ),
-        )
-        started = asyncio.Event()
+    async def on_broker_pre_start(self) -> None:
+        """Become a node before clients are served: what they publish shall reach the peers.
+
+        Lasts until the first attempt to register and to list has been made."""
+        joined = asyncio.Event()
+
+        def attach(settings: Settings, cluster_id: str, look_now: Callable[[], None]) -> AmqttBroker:
+            broker = AmqttBroker.attach(settings, cluster_id, look_now, self)
+            broker.joined = joined
+            return broker
+
         self._task = asyncio.create_task(
-            agent.run(lambda _discovery, _broker: started.set()), name="s3discovery"
+            wiring.make_agent(self._origins, broker=attach).run(), name="s3discovery"
         )
-        waiter = asyncio.create_task(started.wait())
+        self._task.add_done_callback(_report)
+        waiter = asyncio.create_task(joined.wait())
         await asyncio.wait({self._task, waiter}, return_when=asyncio.FIRST_COMPLETED)
         waiter.cancel()
-        self._task.add_done_callback(_report)
+        # A broker that cannot open its own listeners says so to nobody; it must not stay a member.
+        self._give_up = asyncio.get_running_loop().call_later(_START_LIMIT_S, self._task.cancel)
+
+    async def on_broker_post_start(self) -> None:
+        """The broker serves clients: stay a node."""
+        if self._give_up is not None:
+            self._give_up.cancel()
 
     async def on_broker_pre_shutdown(self) -> None:
         """Leave the cluster while the broker still delivers."""
@@ -67,6 +82,8 @@ class S3DiscoveryPlugin(ClusterPlugin):
 
     async def close(self) -> None:
         """Leave the cluster, if that has not been done."""
+        if self._give_up is not None:
+            self._give_up.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})

@@ -166,6 +166,8 @@ class Discovery:
                 or not _says(old_own, own)
                 or before.file_version != settings.file_version
             ):
+                if old_own is not None:
+                    await old_own.retire()
                 self._own = self._own_file(settings, bucket, own)
                 await self._write_own()
                 if self._own.is_written and old_own is not None and (moved or old_own.key != self._own.key):

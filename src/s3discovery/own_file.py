@@ -59,6 +59,7 @@ class OwnFile:
         self._written_s = 0.0
         self._yielded_to: str | None = None
         self._told: str | None = None
+        self._is_retired = False
 
     @property
     def member(self) -> Member:
@@ -79,9 +80,17 @@ class OwnFile:
         """Write the file, unless it was yielded to another process of the same id."""
         if self._yielded_to is None:
             async with self._lock:
-                await self._write()
+                if not self._is_retired:
+                    await self._write()
         elif self.rival is not None:
             self._complain(self.rival)
+
+    async def retire(self) -> None:
+        """Wait for a write that is under way, and begin no other: another OwnFile takes over, its bucket may
+        be closed now. `leave` still works."""
+        self._is_retired = True
+        async with self._lock:
+            pass
 
     async def check(self, entry: Entry | None, writes: int, *, age_s: float, expiry: Expiry) -> None:
         """Mend the file if `entry`, its row in a listing, is not what we wrote.

@@ -14,7 +14,8 @@ import aiomqtt
 import pytest
 from amqtt.broker import Broker as Amqtt
 
-from s3discovery.brokers.amqtt import AmqttBroker, ClusterPlugin
+from s3discovery.brokers.amqtt import AmqttBroker
+from s3discovery.brokers.amqtt_server import ClusterPlugin
 from s3discovery.config import Settings, parse
 from s3discovery.errors import BrokerError
 from s3discovery.node import Address, Member
@@ -239,14 +240,22 @@ async def test_topics_of_the_broker_are_not_shared() -> None:
 
 
 async def test_what_to_publish_is_known_once_entered() -> None:
-    async with AmqttBroker(settings(), "a", lambda: None) as broker:
-        assert broker.address == Address(HOST, broker.port)
-        assert len(bytes.fromhex(broker.metadata["curve"])) == 32
-        assert await broker.cluster() == frozenset()
-    for host in (None, "0.0.0.0", "::"):
+    for host in (HOST, None, "0.0.0.0", "::"):
         async with AmqttBroker(settings(bind_address=host), "a", lambda: None) as broker:
-            assert broker.address is None
             assert broker.port > 0
+            assert len(bytes.fromhex(broker.metadata["curve"])) == 32
+            assert await broker.cluster() == frozenset()
+
+
+async def test_clients_are_served_only_once_the_first_peers_are_applied() -> None:
+    async with AmqttBroker(settings(), "a", lambda: None) as broker:
+        with pytest.raises(aiomqtt.MqttError):
+            async with client(broker):
+                pass
+        await broker.apply(frozenset())
+        await broker.apply(frozenset())
+        async with client(broker) as publisher:
+            await publisher.publish("t", b"x", qos=1)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +346,7 @@ async def test_the_mesh_port_in_use_leaves_nothing_running() -> None:
 async def test_a_broker_that_runs_already_is_joined_and_left_running() -> None:
     port = free_port()
     listeners = {"default": {"type": "tcp", "bind": f"{HOST}:{port}"}}
-    plugins: dict[str, object] = {ANONYMOUS: {}, "s3discovery.brokers.amqtt.ClusterPlugin": {}}
+    plugins: dict[str, object] = {ANONYMOUS: {}, "s3discovery.brokers.amqtt_server.ClusterPlugin": {}}
     amqtt = Amqtt({"listeners": listeners, "plugins": plugins})
     await amqtt.start()
     try:
@@ -346,15 +355,17 @@ async def test_a_broker_that_runs_already_is_joined_and_left_running() -> None:
         async with (
             AmqttBroker.attach(settings(), "a", lambda: None, plugin) as joined,
             AmqttBroker(settings(), "b", lambda: None) as other,
-            Subscriber(port) as here,
-            Subscriber(port_of(other)) as there,
         ):
             await join(a=joined, b=other)
-            async with aiomqtt.Client(HOST, port) as publisher:
-                await publisher.publish("t", b"from a")
-            async with client(other) as publisher:
-                await publisher.publish("t", b"from b")
-            await until(lambda: len(here.got) == len(there.got) == 2)
+            async with (
+                Subscriber(port) as here,
+                Subscriber(port_of(other)) as there,
+                aiomqtt.Client(HOST, port) as at_a,
+                client(other) as at_b,
+            ):
+                await at_a.publish("t", b"from a")
+                await at_b.publish("t", b"from b")
+                await until(lambda: len(here.got) == len(there.got) == 2)
         async with Subscriber(port) as here, aiomqtt.Client(HOST, port) as publisher:
             await publisher.publish("t", b"still there")
             await until(lambda: here.got)

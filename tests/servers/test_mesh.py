@@ -483,6 +483,14 @@ async def test_what_is_sent_last_is_confirmed_before_leaving(caplog: pytest.LogC
         assert a.counts.sent == 1500
 
 
+async def test_leaving_makes_the_peers_look_at_once() -> None:
+    async with running("b") as b:
+        async with running("a") as a:
+            await join(a, b)
+            looks = len(b.looks)
+        await until(lambda: len(b.looks) > looks, within_s=2)
+
+
 async def test_leaving_does_not_wait_long_for_a_peer_that_is_silent() -> None:
     async with running("b") as b, running("a") as a:
         await join(a, b)

@@ -5,94 +5,25 @@ is told one QoS for all. `delivery_qos` makes the best of that for messages that
 """
 
 import asyncio
-import contextlib
-import logging
-import socket
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Self
 
 from s3discovery.config import Settings
-from s3discovery.errors import AddressError, BrokerError
-from s3discovery.node import Address, Member
+from s3discovery.errors import BrokerError
+from s3discovery.node import Member
 
 try:
-    import yaml
-    from amqtt import errors as amqtt_errors
-    from amqtt.broker import Broker as Amqtt
-    from amqtt.broker import BrokerContext
-    from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType, default_broker_plugins
-    from amqtt.mqtt.disconnect import DisconnectPacket
-    from amqtt.plugins.base import BasePlugin
-    from amqtt.session import ApplicationMessage, Session
-    from dacite import DaciteError
+    from amqtt.session import Session
 
+    from s3discovery.brokers.amqtt_server import AmqttServer, ClusterPlugin
     from s3discovery.mesh import Mesh, MeshCounts, Message
 except ImportError as error:
     raise BrokerError(
         f"broker:amqtt needs a package that is missing ({error.name}); run pip install 's3discovery[amqtt]'"
     ) from error
 
-log = logging.getLogger(__name__)
-
-_STOP_LIMIT_S: Final = 3.0
-_MQTT_PORT: Final = 1883
-_POLITE: Final = "s3discovery.polite"  # session attribute: the client has said goodbye
-_OWN_PLUGIN: Final = f"{__name__}.ClusterPlugin"
-_ANONYMOUS: Final = "amqtt.plugins.authentication.AnonymousAuthPlugin"
-# What amqtt raises for a configuration that it cannot use; it translates none of it.
-_CONFIG_ERRORS = (
-    amqtt_errors.BrokerError,
-    amqtt_errors.PluginError,
-    amqtt_errors.PluginLoadError,
-    DaciteError,
-    AttributeError,
-    KeyError,
-    OSError,
-    TypeError,
-    ValueError,
-)
-
 Subscriptions = Mapping[str, list[tuple[Session, int]]]
-
-
-class ClusterPlugin(BasePlugin[BrokerContext]):  # type: ignore[misc]  # amqtt ships no types
-    """The ear inside an amqtt broker: hands on every message that a client publishes, and wills.
-
-    `forward` is called for each; it must not wait. None while there is no mesh."""
-
-    def __init__(self, context: BrokerContext) -> None:
-        super().__init__(context)
-        self.forward: Callable[[Message], None] | None = None
-        self.is_leaving = False  # the broker itself ends its clients: their wills are its own affair
-
-    async def on_broker_message_broadcast(self, *, client_id: str, message: ApplicationMessage) -> None:
-        """Hand on a message that was accepted; amqtt runs these in the order of publishing."""
-        if self.forward is not None:
-            packet = message.publish_packet
-            is_retained = packet is not None and packet.retain_flag
-            self.forward(Message(message.topic, bytes(message.data), message.qos or 0, is_retained))
-
-    async def on_mqtt_packet_received(self, *, packet: object, session: Session | None = None) -> None:
-        """Note who says goodbye: amqtt's disconnect event does not tell."""
-        if isinstance(packet, DisconnectPacket) and session is not None:
-            session.attributes[_POLITE] = True
-
-    async def on_broker_client_connected(self, *, client_id: str, client_session: Session) -> None:
-        """Forget the goodbye of an earlier connection of the same session."""
-        client_session.attributes.pop(_POLITE, None)
-
-    async def on_broker_client_disconnected(self, *, client_id: str, client_session: Session) -> None:
-        """Hand on the will of a client that vanished; amqtt itself publishes it to this node only."""
-        session = client_session
-        if self.forward is None or self.is_leaving or not session.will_flag or not session.will_topic:
-            return
-        if not session.attributes.get(_POLITE):
-            payload = bytes(session.will_message or b"")
-            self.forward(
-                Message(session.will_topic, payload, session.will_qos or 0, bool(session.will_retain))
-            )
 
 
 class AmqttBroker:
@@ -108,40 +39,32 @@ class AmqttBroker:
         look_now: Callable[[], None],
         plugin: ClusterPlugin | None = None,
     ) -> None:
-        """Make a broker of our own, or, with `plugin`, join the running one that it is loaded in.
+        """Make a broker of our own, or, with `plugin`, join the one that it is loaded in.
 
         `cluster_id` is not used: peers know a node of the mesh by its key, which outlives a changed id."""
-        self.listener = ""  # host:port where MQTT clients connect, of a broker of our own made from settings
-        self._settings = settings
+        self.joined = asyncio.Event()  # set once the first peers are applied
+        self._server = AmqttServer(settings) if plugin is None else None
         self._plugin = plugin
-        self._amqtt: Amqtt | None = None
         self._mesh = Mesh(settings.bind_address, settings.bind_port, self._deliver, look_now)
 
     @classmethod
     def attach(
         cls, settings: Settings, cluster_id: str, look_now: Callable[[], None], plugin: ClusterPlugin
     ) -> Self:
-        """Make the broker of an amqtt that runs already and has loaded `plugin`.
+        """Make the broker of an amqtt that somebody else runs and that has loaded `plugin`.
 
         Such a broker is neither started nor stopped; only its messages are shared."""
         return cls(settings, cluster_id, look_now, plugin)
 
     @property
+    def listener(self) -> str:
+        """host:port where MQTT clients connect; empty where the settings do not say."""
+        return self._server.listener if self._server is not None else ""
+
+    @property
     def port(self) -> int:
         """The port the mesh listens at, once entered."""
         return self._mesh.port
-
-    @property
-    def address(self) -> Address | None:
-        """Where peers reach the mesh, once entered; None if bind-address names no single interface."""
-        host = self._settings.bind_address
-        if not host:
-            return None
-        address = Address(host, self._mesh.port)
-        with contextlib.suppress(ValueError):
-            if address.ip.is_unspecified:
-                return None
-        return address
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -154,27 +77,26 @@ class AmqttBroker:
         return self._mesh.counts
 
     async def apply(self, peers: frozenset[Member]) -> None:
-        """Make the links equal `peers`; a member that cannot be a peer is skipped and logged."""
+        """Make the links equal `peers`; a member that cannot be a peer is skipped and logged.
+
+        Clients are served only from the first time on: what they publish shall reach the peers."""
         self._mesh.apply(peers)
+        if self._server is not None and not self._server.is_running:
+            await self._server.start(self._mesh.publish)
+            self._plugin = self._server.plugin
+        self.joined.set()
 
     async def cluster(self) -> frozenset[str]:
         """Return the ids of the peers that have confirmed something within the last seconds."""
         return self._mesh.established()
 
     async def __aenter__(self) -> Self:
-        if self._plugin is None:
-            config = self._config()
-            await _check_listeners(config)
-            self._amqtt, self._plugin = _make(config)
+        if self._server is not None:
+            await self._server.check()
         await self._mesh.__aenter__()
-        try:
-            if self._amqtt is not None:
-                await _start(self._amqtt)
-        except BaseException as error:
-            await self._mesh.__aexit__(type(error), error, error.__traceback__)
-            raise
-        self._plugin.is_leaving = False
-        self._plugin.forward = self._mesh.publish
+        if self._plugin is not None:
+            self._plugin.is_leaving = False
+            self._plugin.forward = self._mesh.publish
         return self
 
     async def __aexit__(
@@ -188,8 +110,8 @@ class AmqttBroker:
         try:
             if self._plugin is not None:
                 self._plugin.is_leaving = True
-            if self._amqtt is not None:
-                await _stop(self._amqtt)
+            if self._server is not None:
+                await self._server.stop()
         finally:
             if self._plugin is not None:
                 self._plugin.forward = None
@@ -200,18 +122,6 @@ class AmqttBroker:
             context = self._plugin.context
             qos = delivery_qos(message.qos, message.topic, context.subscriptions)
             await context.broadcast_message(message.topic, message.payload, qos)
-
-    def _config(self) -> dict[str, Any]:
-        path = self._settings.amqtt_config
-        if path is None:
-            host, _, port = self._settings.amqtt_listen.rpartition(":")
-            host = host.removeprefix("[").removesuffix("]")  # amqtt takes IPv6 addresses without
-            self.listener = f"{host}:{int(port) or _free_port(host)}"
-            listeners = {"default": {"type": "tcp", "bind": self.listener}}
-            return {"listeners": listeners, "plugins": {_ANONYMOUS: {}, _OWN_PLUGIN: {}}}
-        config = _read_yaml(path)
-        config["plugins"] = _with_own_plugin(config, path)
-        return config
 
 
 def delivery_qos(published: int, topic: str, subscriptions: Subscriptions) -> int | None:
@@ -243,112 +153,3 @@ def matches(topic: str, name: str) -> bool:
         if place >= len(levels) or level not in ("+", levels[place]):
             return False
     return len(levels) == len(wanted)
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BrokerError(f"amqtt-config {path!r} cannot be read: {error}; correct the path") from error
-    except yaml.YAMLError as error:
-        raise BrokerError(f"amqtt-config {path!r} is not YAML: {error}") from error
-    if not isinstance(config, dict):
-        raise BrokerError(f"amqtt-config {path!r} holds no settings; write listeners: and plugins: sections")
-    return config
-
-
-def _with_own_plugin(config: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Return the plugins of `config` with ours among them."""
-    plugins = config.get("plugins")
-    if plugins is None and ("auth" in config or "topic-check" in config):
-        raise BrokerError(
-            f"amqtt-config {path!r} has an auth: or topic-check: section, which amqtt gave up; "
-            "name the plugins in a plugins: section instead"
-        )
-    if plugins is None:
-        plugins = default_broker_plugins()
-    if isinstance(plugins, list):
-        entries = [{entry: {}} if isinstance(entry, str) else entry for entry in plugins]
-        if not all(isinstance(entry, dict) for entry in entries):
-            raise BrokerError(f"amqtt-config {path!r}: plugins: is neither a map nor a list of names")
-        plugins = {name: options for entry in entries for name, options in entry.items()}
-    if not isinstance(plugins, dict):
-        raise BrokerError(f"amqtt-config {path!r}: plugins: is neither a map nor a list of names")
-    return {name: options or {} for name, options in plugins.items()} | {_OWN_PLUGIN: {}}
-
-
-def _make(config: dict[str, Any]) -> tuple[Amqtt, ClusterPlugin]:
-    for name, level in (("amqtt", logging.INFO), ("transitions", logging.WARNING)):
-        if logging.getLogger(name).level == logging.NOTSET:
-            logging.getLogger(name).setLevel(level)  # their DEBUG is several lines for each message
-    try:
-        amqtt = Amqtt(BrokerConfig.from_dict(config))
-    except _CONFIG_ERRORS as error:
-        reason = error.__cause__ or error
-        raise BrokerError(f"amqtt refuses its configuration: {error} ({reason})") from error
-    found = [plugin for plugin in amqtt.plugins_manager.plugins if isinstance(plugin, ClusterPlugin)]
-    if len(found) != 1:
-        raise BrokerError(
-            f"amqtt-config names {type(found[0]).__name__} among its plugins; "
-            "remove it there, as broker:amqtt clusters by itself"
-        )
-    return amqtt, found[0]
-
-
-async def _start(amqtt: Amqtt) -> None:
-    try:
-        await amqtt.start()
-    except amqtt_errors.BrokerError as error:
-        raise BrokerError(f"amqtt does not start: {error}") from error
-
-
-async def _stop(amqtt: Amqtt) -> None:
-    try:
-        async with asyncio.timeout(_STOP_LIMIT_S):
-            await amqtt.shutdown()
-    except TimeoutError:
-        log.warning("amqtt.stop_timeout limit_s=%s", _STOP_LIMIT_S)
-
-
-async def _check_listeners(config: dict[str, Any]) -> None:
-    """Raise BrokerError if a listener of `config` cannot be bound.
-
-    amqtt would find out by itself, but logs a traceback then."""
-    try:
-        listeners: Iterable[ListenerConfig] = BrokerConfig.from_dict(dict(config)).listeners.values()
-    except _CONFIG_ERRORS as error:
-        raise BrokerError(f"amqtt refuses its configuration: {error}") from error
-    for listener in listeners:
-        if listener.bind and listener.type != ListenerType.EXTERNAL:
-            await _check_bind(str(listener.bind))
-
-
-async def _check_bind(bind: str) -> None:
-    host, _, port = bind.rpartition(":")
-    cure = "stop what holds it, or set another amqtt-listen (or bind: in amqtt-config)"
-    try:
-        number = int(port or _MQTT_PORT)
-        Address(host or "localhost", number or _MQTT_PORT)  # 0 is any free port
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        for family, kind, protocol, _, address in found:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind(address)
-                probe.listen(1)
-    except (AddressError, ValueError) as error:
-        raise BrokerError(f"amqtt cannot listen at {bind!r}: {error}; write host:port") from error
-    except OSError as error:
-        raise BrokerError(f"amqtt cannot listen at {bind!r}: {error.strerror}; {cure}") from error
-
-
-def _free_port(host: str) -> int:
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.bind((host, 0))
-            return int(probe.getsockname()[1])
-    except OSError as error:
-        raise BrokerError(f"amqtt cannot listen at {host!r}: {error}; set another amqtt-listen") from error

@@ -31,13 +31,16 @@ class InletCounts:
 
 
 class Inlet:
-    """The receiving end; `admit` says who is a member."""
+    """The receiving end; `admit` says who is a member. `look_now` is called when one says goodbye."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]", origin: str, deliver: Deliver) -> None:
+    def __init__(
+        self, socket: "zmq.Socket[bytes]", origin: str, deliver: Deliver, look_now: Callable[[], None]
+    ) -> None:
         self.counts = InletCounts()
         self._socket = socket
         self._origin = origin
         self._deliver = deliver
+        self._look_now = look_now
         self._members: Mapping[str, str] = {}  # cluster ids by key
         self._receptions: dict[str, Reception] = {}  # by key
         self._due: dict[str, tuple[bytes, int]] = {}  # by key: route and number of messages to confirm
@@ -92,6 +95,8 @@ class Inlet:
             reception = self._receptions.setdefault(key, Reception())
             self._lost(cluster_id, reception.reach(frame.incarnation, frame.sequence))
             self._acknowledge(route, key)
+        elif frame.kind == wire.GOODBYE:
+            self._look_now()
         else:
             self._garbled(cluster_id, f"kind {frame.kind} means nothing here")
 

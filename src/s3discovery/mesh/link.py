@@ -136,6 +136,12 @@ class Link:
         self._next_hello_s = now_s + self._hello_every_s
         self._is_answered = False
 
+    def say_goodbye(self) -> None:
+        """Tell the peer that this node has left, so that it looks at the bucket at once."""
+        self.socket.send(
+            wire.encode(Frame(wire.GOODBYE, self._incarnation, self.sent, self._origin)), zmq.NOBLOCK
+        )
+
     def read(self, now_s: float) -> None:
         """Take in what the peer has confirmed."""
         while True:
@@ -157,6 +163,6 @@ class Link:
                 self._held_bytes -= self._sizes.popleft()
             self.confirmed = max(self.confirmed, frame.sequence)
 
-    def close(self) -> None:
-        """Give the link up at once, with whatever still waits in it."""
-        self.socket.close(linger=0)
+    def close(self, linger_ms: int = 0) -> None:
+        """Give the link up, with whatever still waits in it after `linger_ms`; returns at once."""
+        self.socket.close(linger=linger_ms)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 TICK_S: Final = 0.2  # acks, hellos and reports wait at most so long
 DRAIN_S: Final = 1.0  # at the end, for confirmations
 _BATCH = 128  # frames taken in before others have their turn
-_LINGER_MS = 200  # for the last acks to get out
+_LINGER_MS = 200  # for the last acks and goodbyes to get out
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +185,11 @@ class Mesh:
         link.tend(self._now_s())
         log.info("mesh.connecting peer=%r endpoint=%s", peer.cluster_id, peer.endpoint)
 
-    def _close(self, link: Link) -> None:
+    def _close(self, link: Link, linger_ms: int = 0) -> None:
         del self._links[link.peer.key]
         link.read(self._now_s())
         asyncio.get_running_loop().remove_reader(link.socket.FD)
-        link.close()
+        link.close(linger_ms)
         self._ready.discard(link)
         self._past["sent"] += link.sent
         self._past["confirmed"] += link.confirmed
@@ -216,7 +216,7 @@ class Mesh:
             stack.callback(self._gate.socket.close)
             self._listener = self._context.socket(zmq.ROUTER)
             stack.callback(self._listener.close, _LINGER_MS)
-            self._inlet = Inlet(self._listener, self._keys.public_hex, self._deliver)
+            self._inlet = Inlet(self._listener, self._keys.public_hex, self._deliver, self._look_now)
             self.port = await self._listen()
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             for socket in (self._gate.socket, self._listener):
@@ -240,8 +240,11 @@ class Mesh:
             await self._drain()
         finally:
             self.stop_listening()
+            now_s = self._now_s()
             for link in tuple(self._links.values()):
-                self._close(link)
+                if is_up := link.is_established(now_s):
+                    link.say_goodbye()
+                self._close(link, _LINGER_MS if is_up else 0)
             self._inlet.report(self._now_s(), is_last=True)
             # A failure of our own comes as a cancellation, which the group turns into that failure. Any
             # other error is the caller's: the group must not wrap it.

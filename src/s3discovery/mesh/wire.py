@@ -2,7 +2,7 @@
 
     offset  bytes  field
     0       1      version, 1
-    1       1      kind: 1 hello, 2 publish, 3 ack; others are for later
+    1       1      kind: 1 hello, 2 publish, 3 ack, 4 goodbye; others are for later
     2       1      flags: bits 0-1 QoS, bit 2 retain; the rest is zero
     3       1      zero
     4       8      incarnation of the link, larger for each link a node opens
@@ -12,9 +12,9 @@
     24      ...    origin, topic (both UTF-8), payload (the rest)
 
 Integers are big-endian. A sequence counts the messages of one link from 1. A hello says what was sent
-so far, an ack what arrived so far; both have neither topic nor payload. The origin is the public key of
-the run that the frame comes from, in hexadecimal: a node may change its id while it runs. The decoder is
-strict: any bytes are a frame or a WireError.
+so far, an ack what arrived so far, and a goodbye that its sender has left the bucket; these have neither
+topic nor payload. The origin is the public key of the run that the frame comes from, in hexadecimal: a
+node may change its id while it runs. The decoder is strict: any bytes are a frame or a WireError.
 """
 
 import struct
@@ -26,7 +26,8 @@ VERSION: Final = 1
 HELLO: Final = 1
 PUBLISH: Final = 2
 ACK: Final = 3
-KINDS: Final = frozenset({HELLO, PUBLISH, ACK})
+GOODBYE: Final = 4
+KINDS: Final = frozenset({HELLO, PUBLISH, ACK, GOODBYE})
 
 _HEADER = struct.Struct("!BBBBQQHH")
 _QOS_MASK = 0b011
