@@ -63,7 +63,7 @@ class Agent:
         self._parts = parts
         self._broker: Broker | None = None
         self._discovery: Discovery | None = None
-        self._bucket_stack = AsyncExitStack()
+        self._open_buckets: list[AsyncExitStack] = []
 
     async def run(self, started: Callable[[Discovery, Broker | None], None] | None = None) -> None:
         """Be a node; `started` is called once the first attempt to register and to list has been made.
@@ -78,8 +78,8 @@ class Agent:
             if self._broker is not None:
                 await stack.enter_async_context(self._broker)
             own = await self._own_member(settings, cluster_id)
-            await stack.enter_async_context(self._bucket_stack)
-            bucket = await self._bucket_stack.enter_async_context(self._parts.open_bucket(settings))
+            stack.push_async_callback(self._close_buckets)
+            bucket = await self._open_bucket(settings)
             self._discovery = Discovery(settings, bucket, own, clock=self._parts.clock)
             discovery = await stack.enter_async_context(self._discovery)
             if started is not None:
@@ -90,6 +90,17 @@ class Agent:
                 tasks.create_task(
                     self._follow_settings(discovery, settings, bucket, own, mark), name="settings"
                 )
+
+    async def _open_bucket(self, settings: Settings) -> Bucket:
+        opening = AsyncExitStack()
+        bucket = await opening.enter_async_context(self._parts.open_bucket(settings))
+        self._open_buckets.append(opening)
+        return bucket
+
+    async def _close_buckets(self, *, but: int = 0) -> None:
+        """Close the oldest open buckets, until `but` so many are left."""
+        while len(self._open_buckets) > but:
+            await self._open_buckets.pop(0).aclose()
 
     def _look_now(self) -> None:
         if self._discovery is not None:
@@ -102,7 +113,7 @@ class Agent:
 
     async def _drive(self, discovery: Discovery, broker: Broker) -> None:
         """Hand every complete listing's peers to the broker, and tell when it has them all, or not."""
-        polls, said, refused = 0, "", ""
+        polls, said, refused = discovery.polls, "", ""
         while True:
             peers, missing = discovery.peers, frozenset[str]()
             try:
@@ -129,6 +140,10 @@ class Agent:
     ) -> None:
         """Apply the settings whenever they have changed for the better; a bad change stops nothing."""
         while True:
+            # An old bucket is closed only once nothing of it is needed any more: whoever is cancelled while
+            # he moves still leaves through the bucket that his file is in.
+            if not discovery.is_moving:
+                await self._close_buckets(but=1)
             await self._parts.clock.sleep(_WATCH_INTERVAL_S)
             now = self._parts.settings_mark()
             if now == mark:
@@ -152,12 +167,8 @@ class Agent:
         if all(getattr(settings, name) == getattr(changed, name) for name in _OF_BUCKET):
             await discovery.reconfigure(changed, bucket, next_own)
             return bucket, next_own
-        async with AsyncExitStack() as opening:
-            next_bucket = await opening.enter_async_context(self._parts.open_bucket(changed))
-            await discovery.reconfigure(changed, next_bucket, next_own)
-            # The old bucket is closed only now that nothing of it is needed any more.
-            await self._bucket_stack.aclose()
-            await self._bucket_stack.enter_async_context(opening.pop_all())
+        next_bucket = await self._open_bucket(changed)
+        await discovery.reconfigure(changed, next_bucket, next_own)
         return next_bucket, next_own
 
     def _without_fixed(self, settings: Settings, changed: Settings) -> Settings:

@@ -12,7 +12,9 @@ cannot be reached does not, since the broker serves its own clients meanwhile.
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,7 @@ class S3DiscoveryPlugin(ClusterPlugin):
         self._origins = wiring.Origins(Path(self.config.properties), ("broker=amqtt",))
         self._task: asyncio.Task[None] | None = None
         self._give_up: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[None] | None = None
         try:
             self._origins.read()
         except DiscoveryError as error:
@@ -72,9 +75,27 @@ class S3DiscoveryPlugin(ClusterPlugin):
         self._give_up = asyncio.get_running_loop().call_later(_START_LIMIT_S, self._task.cancel)
 
     async def on_broker_post_start(self) -> None:
-        """The broker serves clients: stay a node."""
+        """The broker serves clients: stay a node, until it is asked to end."""
         if self._give_up is not None:
             self._give_up.cancel()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._leave_before(number)
+
+    def _leave_before(self, number: signal.Signals) -> None:
+        """Have a signal that nobody handles take effect only once the own file is gone.
+
+        amqtt knows no SIGTERM, and its Ctrl-C may hit a task of ours as well as its own loop."""
+        if signal.getsignal(number) not in (signal.SIG_DFL, signal.default_int_handler):
+            return
+        loop = asyncio.get_running_loop()
+
+        def leave() -> None:
+            loop.remove_signal_handler(number)
+            self._leaving = loop.create_task(self.close(), name="s3discovery leaves")
+            self._leaving.add_done_callback(lambda _: signal.raise_signal(number))
+
+        with suppress(RuntimeError, ValueError):  # not in the main thread: signals are not ours
+            loop.add_signal_handler(number, leave)
 
     async def on_broker_pre_shutdown(self) -> None:
         """Leave the cluster while the broker still delivers."""
@@ -85,9 +106,9 @@ class S3DiscoveryPlugin(ClusterPlugin):
         if self._give_up is not None:
             self._give_up.cancel()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-            self._task = None
+            task, self._task = self._task, None
+            task.cancel()
+            await asyncio.wait({task})
 
 
 def _report(task: asyncio.Task[None]) -> None:

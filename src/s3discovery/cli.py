@@ -248,7 +248,7 @@ async def _run(agent: Agent, *, events: bool) -> None:
         def started(discovery: Discovery, broker: Broker | None) -> None:
             _say_started(discovery, broker)
             if events:
-                tasks.create_task(_print_changes(discovery, as_json=True), name="events")
+                tasks.create_task(_print_events(discovery), name="events")
 
         try:
             await agent.run(started)
@@ -257,6 +257,16 @@ async def _run(agent: Agent, *, events: bool) -> None:
             refused = error
     if refused is not None:
         raise refused
+
+
+async def _print_events(discovery: Discovery) -> None:
+    """Print changes for as long as somebody reads them; the node goes on without."""
+    try:
+        await _print_changes(discovery, as_json=True)
+    except BrokenPipeError:
+        log.warning("events have no reader any more")
+        # Else what is still buffered would fail once more when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _print_changes(discovery: Discovery, *, as_json: bool) -> None:

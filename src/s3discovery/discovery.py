@@ -72,6 +72,7 @@ class Discovery:
         self._clock = clock or SystemClock()
         self._incarnation = f"{int(self._clock.wall_s() * 1000):013d}-{secrets.token_hex(8)}"
         self._own = self._own_file(settings, bucket, own) if own is not None else None
+        self._outdated: list[OwnFile] = []
         self._view = View()
         self._view_is_of_these_settings = False
         self._readings: dict[str, Reading] = {}
@@ -151,29 +152,33 @@ class Discovery:
         while self._polls <= seen:
             await self._news.wait()
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether a file of earlier settings is still to be taken away: its bucket is still needed."""
+        return bool(self._outdated)
+
     async def reconfigure(self, settings: Settings, bucket: Bucket, own: Member | None) -> None:
         """Go on with other settings: the own file moves at once, the members follow with the next listing."""
         async with self._poll_lock:
             moved = bucket is not self._bucket or settings.file_prefix != self._settings.file_prefix
-            before, old_own = self._settings, self._own
+            rewrite = moved or settings.file_version != self._settings.file_version
             self._settings, self._bucket = settings, bucket
             if moved:
                 self._readings.clear()
                 self._view_is_of_these_settings = False
-            if own is not None and (
-                moved
-                or old_own is None
-                or not _says(old_own, own)
-                or before.file_version != settings.file_version
-            ):
-                if old_own is not None:
-                    await old_own.retire()
-                self._own = self._own_file(settings, bucket, own)
-                await self._write_own()
-                if self._own.is_written and old_own is not None and (moved or old_own.key != self._own.key):
-                    await self._leave(old_own)
+            if own is not None and (rewrite or self._own is None or not _says(self._own, own)):
+                await self._replace_own(self._own_file(settings, bucket, own), moved=moved)
         self._poll_due.set()
         self._refresh_due.set()
+
+    async def _replace_own(self, own: OwnFile, *, moved: bool) -> None:
+        """Write the own file where it belongs now, and only then take the old one away."""
+        old, self._own = self._own, own
+        if old is not None:
+            await old.retire()
+            if moved or old.key != own.key:
+                self._outdated.append(old)
+        await self._write_own()
 
     async def __aenter__(self) -> Self:
         try:
@@ -207,19 +212,26 @@ class Discovery:
         try:
             if self._own is not None:
                 await self._leave(self._own)
+            await self._leave_outdated()
         finally:
             self._left = True
             for loop in loops:
                 loop.cancel()
             self._announce()
 
-    async def _leave(self, own: OwnFile) -> None:
+    async def _leave_outdated(self) -> None:
+        """Take away the files that this node had under earlier settings; what fails is tried again."""
+        self._outdated = [own for own in self._outdated if not await self._leave(own)]
+
+    async def _leave(self, own: OwnFile) -> bool:
         try:
             async with asyncio.timeout(LEAVE_LIMIT_S):
                 await own.leave()
         except (DiscoveryError, TimeoutError) as error:
             reason = error if isinstance(error, DiscoveryError) else f"no answer within {LEAVE_LIMIT_S:g} s"
-            log.warning("own file stays in the bucket until it expires key=%r error=%s", own.key, reason)
+            log.warning("own file stays in the bucket for now key=%r error=%s", own.key, reason)
+            return False
+        return True
 
     async def _poll_forever(self) -> None:
         failures = 0
@@ -267,7 +279,12 @@ class Discovery:
             failures = 0 if await self._write_own() else failures + 1
 
     async def _write_own(self) -> bool:
-        return self._own is None or await self._keep(self._own, self._own.refresh())
+        if self._own is None:
+            return True
+        if not await self._keep(self._own, self._own.refresh()):
+            return False
+        await self._leave_outdated()
+        return True
 
     async def _keep(self, own: OwnFile, step: Awaitable[None]) -> bool:
         """Do one step for the own file; report a failure and tell whether it went well."""

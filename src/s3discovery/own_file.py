@@ -86,8 +86,9 @@ class OwnFile:
             self._complain(self.rival)
 
     async def retire(self) -> None:
-        """Wait for a write that is under way, and begin no other: another OwnFile takes over, its bucket may
-        be closed now. `leave` still works."""
+        """Begin no other write, and wait for one that is under way: another OwnFile takes over.
+
+        `leave` still works."""
         self._is_retired = True
         async with self._lock:
             pass
@@ -123,22 +124,22 @@ class OwnFile:
         return 0 < update_interval_s < age_s and since_write_s > _OVERDUE_PAUSE * update_interval_s
 
     async def leave(self) -> None:
-        """Delete the file if it is still the one we wrote."""
+        """Delete the file if it is still ours, even if the answer to its writing never came."""
         async with self._lock:
-            if self._etag is None or self._yielded_to is not None:
+            if not self._body or self._yielded_to is not None:
                 return
             try:
                 stored = await self._bucket.get(self.key, limit=codec.BODY_LIMIT)
-                if stored.etag != self._etag:
+                if stored.etag != self._etag and not self._is_ours(stored):
                     log.warning("own file belongs to another process now, leaving it key=%r", self.key)
                     return
                 try:
-                    await self._bucket.delete(self.key, if_match=self._etag)
+                    await self._bucket.delete(self.key, if_match=stored.etag)
                 except ConditionUnsupportedError:
                     await self._bucket.delete(self.key)
             except (ObjectMissingError, ObjectTooLargeError, PreconditionError):
                 return
-            self._etag = None
+            self._etag, self._body = None, b""
             log.info("left key=%r", self.key)
 
     async def _write(self) -> None:
@@ -185,6 +186,9 @@ class OwnFile:
             await self._write()
             return
         await self._meet(rival, _incarnation(stored.metadata), stored.etag)
+
+    def _is_ours(self, stored: Stored) -> bool:
+        return stored.body == self._body and _incarnation(stored.metadata) == self._incarnation
 
     async def _meet(self, rival: Member, incarnation: str, etag: str) -> None:
         if rival != self.rival:

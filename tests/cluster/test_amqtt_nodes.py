@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,25 @@ class Cluster:
         settings = wiring.Origins(self.properties, environ={}).read()
         return [member.cluster_id for member in (await wiring.look(settings, {})).members]
 
-    async def client(self, node: Node) -> aiomqtt.Client:
-        """Return a client as soon as the node takes one."""
+    @asynccontextmanager
+    async def connected(self, mqtt_port: int) -> AsyncIterator[aiomqtt.Client]:
+        """A client as soon as one is taken: a node is a member before it serves clients."""
         async with asyncio.timeout(LIMIT_S):
             while True:
+                client = aiomqtt.Client("127.0.0.1", mqtt_port)
                 try:
-                    return await self._stack.enter_async_context(aiomqtt.Client("127.0.0.1", node.mqtt_port))
+                    await client.__aenter__()
+                    break
                 except aiomqtt.MqttError:
                     await asyncio.sleep(0.02)
+        try:
+            yield client
+        finally:
+            await client.__aexit__(None, None, None)
+
+    async def client(self, node: Node) -> aiomqtt.Client:
+        """Return a client of a node, for the rest of the test."""
+        return await self._stack.enter_async_context(self.connected(node.mqtt_port))
 
 
 @pytest.fixture
@@ -148,7 +159,7 @@ async def test_a_killed_node_expires_and_a_stopped_one_is_gone_at_once(
     await cluster.until_all_see([staying], "n3")
     # Another observer, by the store's Date header in whole seconds, may be a second behind.
     async with asyncio.timeout(LIMIT_S):
-        while await cluster.look() != ["n3"]:
+        while await cluster.look() != ["n3"]:  # noqa: ASYNC110 - only looking tells
             await asyncio.sleep(0.1)
 
 
@@ -167,11 +178,13 @@ async def test_a_killed_node_that_returns_is_in_again(make_cluster: Callable[...
     assert await payloads(listener, 1) == [b"back"]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
 async def test_an_amqtt_of_ones_own_is_a_node_by_its_plugin(
-    make_cluster: Callable[..., Cluster], tmp_path: Path
+    make_cluster: Callable[..., Cluster], tmp_path: Path, number: int, code: int
 ) -> None:
     cluster = make_cluster()
     [node] = await cluster.start("n1")
+    await cluster.until_all_see([node], "n1")
     port = choose_ports(["own"])["own"]
     properties, config = tmp_path / "own.properties", tmp_path / "amqtt.yaml"
     properties.write_text(cluster.properties.read_text() + "cluster-id:own\nbind-port:0\n")
@@ -193,7 +206,7 @@ plugins:
         process = await start(command, folder=tmp_path, environ=os.environ, log=log)
         try:
             await cluster.until_all_see([node], "n1", "own")
-            async with aiomqtt.Client("127.0.0.1", port) as own:
+            async with cluster.connected(port) as own:
                 other = await cluster.client(node)
                 for client in (own, other):
                     await client.subscribe("#", qos=1)
@@ -201,9 +214,9 @@ plugins:
                 assert await payloads(other, 1) == await payloads(own, 1) == [b"from the plugin"]
                 await other.publish("t", "to the plugin", qos=1)
                 assert await payloads(own, 1) == [b"to the plugin"]
-            process.send_signal(signal.SIGINT)
-            assert await asyncio.wait_for(process.wait(), LIMIT_S) == 0
-            await cluster.until_all_see([node], "n1")
+            process.send_signal(number)
+            assert await asyncio.wait_for(process.wait(), LIMIT_S) == code
+            assert await cluster.look() == ["n1"]
         finally:
             await end(process)
 

@@ -477,3 +477,33 @@ async def test_errors_of_the_caller_reach_him_as_raised(
         async with node("a"):
             raise ValueError("his own")
     assert bucket.keys == set()
+
+
+async def test_a_file_that_could_not_be_moved_is_moved_when_the_store_lets_it(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock
+) -> None:
+    async with node("a") as a:
+        bucket.failures["put", "other/a"] = StoreFaultError("503")
+        await a.reconfigure(make_settings(file_prefix="other/"), bucket, member("a"))
+        assert bucket.keys == {"nodes/a"}, "the old file stays until the new one is there"
+        assert a.is_moving
+        bucket.failures.clear()
+        await clock.advance(2 * UPDATE_S)
+        assert bucket.keys == {"other/a"}
+        assert not a.is_moving
+
+
+async def test_leaving_takes_away_a_file_whose_writing_was_never_answered(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = bucket.put
+
+    async def unanswered(*args: object, **options: object) -> None:
+        await put(*args, **options)  # type: ignore[arg-type]
+        raise UnreachableError("the answer was lost")
+
+    monkeypatch.setattr(bucket, "put", unanswered)
+    async with node("a") as a:
+        assert bucket.keys == {"nodes/a"}
+        assert not a.status.registered
+    assert bucket.keys == set()

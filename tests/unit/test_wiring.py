@@ -1,0 +1,141 @@
+"""Where settings come from, and which class fills which seam."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from s3discovery import wiring
+from s3discovery.brokers.amqtt import AmqttBroker
+from s3discovery.config import Settings
+from s3discovery.errors import SettingsError
+from s3discovery.testing import make_settings
+from s3discovery.wiring import Origins
+
+TEXT = """\
+s3-bucket-region=us-east-1
+s3-bucket-name=bucket
+file-prefix=file/
+file-expiration=360
+update-interval=180
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "s3discovery.properties"
+    path.write_text(TEXT)
+    return path
+
+
+class TestOrigins:
+    def test_an_option_wins_over_the_environment_and_that_over_the_file(self, file: Path) -> None:
+        environ = {"S3DISCOVERY_FILE_PREFIX": "environ/", "S3DISCOVERY_POLL_INTERVAL": "7s"}
+        assert Origins(file, (), {}).read().file_prefix == "file/"
+        assert Origins(file, (), environ).read().file_prefix == "environ/"
+        settings = Origins(file, ("file-prefix=option/",), environ).read()
+        assert (settings.file_prefix, settings.poll_interval_s) == ("option/", 7)
+
+    def test_no_file_is_needed(self) -> None:
+        options = tuple(TEXT.splitlines())
+        assert Origins(None, options, {}).read().bucket_name == "bucket"
+
+    def test_all_problems_come_at_once(self, file: Path) -> None:
+        file.write_text(TEXT + "poll-interval=often\nbind-port=x\n")
+        with pytest.raises(SettingsError) as caught:
+            Origins(file, (), {}).read()
+        assert [problem.key for problem in caught.value.problems] == ["poll-interval", "bind-port"]
+
+    def test_an_unknown_key_is_told_with_the_nearest(
+        self, file: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        Origins(file, ("pol-interval=5s", "zzz=secret-text"), {}).read()
+        assert (
+            "unknown key ignored key='pol-interval' origin=option -o, is poll-interval meant?" in caplog.text
+        )
+        assert "key='zzz'" in caplog.text
+        assert "secret-text" not in caplog.text
+
+    def test_the_mark_changes_with_the_file(self, file: Path) -> None:
+        origins = Origins(file, (), {})
+        marks = [origins.mark(), origins.mark()]
+        file.write_text(TEXT + "poll-interval=5s\n")
+        marks.append(origins.mark())
+        other = file.with_suffix(".new")
+        other.write_text(TEXT + "poll-interval=6s\n")  # as long as before, put in its place as editors do
+        os.utime(other, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+        other.replace(file)
+        marks.append(origins.mark())
+        file.unlink()
+        marks.extend([origins.mark(), origins.mark()])
+        assert marks[0] == marks[1]
+        assert len(set(map(repr, marks))) == 4
+        assert marks[4] == marks[5]
+
+    def test_without_a_file_the_mark_never_changes(self) -> None:
+        assert Origins(None, (), {}).mark() == Origins(None, ("a=b",), {}).mark()
+
+
+class TestBroker:
+    def look_now(self) -> None:
+        raise AssertionError("nothing was met")
+
+    def make(self, settings: Settings) -> object:
+        return wiring.make_broker(settings, "a", self.look_now)
+
+    def test_none_is_none(self) -> None:
+        assert self.make(make_settings()) is None
+
+    def test_amqtt_is_ours(self) -> None:
+        assert isinstance(self.make(make_settings(broker="amqtt")), AmqttBroker)
+
+    def test_an_unknown_one_is_a_wrong_setting_that_names_those_there_are(self) -> None:
+        with pytest.raises(SettingsError, match=r"broker='rabbitmx': .* none, .*amqtt"):
+            self.make(make_settings(broker="rabbitmx"))
+
+
+class TestBucket:
+    def test_is_where_the_settings_say(self) -> None:
+        settings = make_settings(
+            s3_endpoint="http://127.0.0.1:9000",
+            credentials_type="access_key",
+            credentials_access_key_id="AK",
+            credentials_secret_access_key="secret",
+        )
+        location = wiring.open_bucket(settings, {}).location
+        assert (location.bucket, location.endpoint) == ("bucket", "http://127.0.0.1:9000")
+
+    def test_a_type_of_credentials_that_is_not_there_is_a_wrong_setting(self) -> None:
+        with pytest.raises(SettingsError, match="credentials-"):
+            wiring.open_bucket(make_settings(credentials_type="temporary_session"), {})
+
+
+def test_generated_ids_differ_and_fit_everywhere() -> None:
+    ids = {wiring.make_cluster_id() for _ in range(100)}
+    assert len(ids) == 100
+    assert all(cluster_id.isalnum() and cluster_id.isascii() for cluster_id in ids)
+    one = ids.pop()
+    assert make_settings(cluster_id=one).cluster_id == one
+
+
+def test_discover_takes_options_by_name_and_reports_wrong_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("S3")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(SettingsError) as caught:
+        wiring.discover(None, s3_bucket_name="bucket", poll_interval="often")
+    keys = [problem.key for problem in caught.value.problems]
+    assert "poll-interval" in keys
+    assert "s3-bucket-region" in keys
+    assert "s3-bucket-name" not in keys
+
+
+def test_discover_wants_the_file_that_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"missing\.properties.*does not exist"):
+        wiring.discover(tmp_path / "missing.properties")
+
+
+def test_nothing_is_logged_for_settings_that_are_right(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    Origins(file, (), {}).read()
+    assert caplog.records == []
