@@ -229,7 +229,7 @@ class Discovery:
                 await own.leave()
         except (DiscoveryError, TimeoutError) as error:
             reason = error if isinstance(error, DiscoveryError) else f"no answer within {LEAVE_LIMIT_S:g} s"
-            log.warning("own file stays in the bucket for now key=%r error=%s", own.key, reason)
+            log.warning("own file stays in the bucket until it expires key=%r error=%s", own.key, reason)
             return False
         return True
 
@@ -286,11 +286,12 @@ class Discovery:
         await self._leave_outdated()
         return True
 
-    async def _keep(self, own: OwnFile, step: Awaitable[None]) -> bool:
+    async def _keep(self, own: OwnFile, step: Awaitable[bool]) -> bool:
         """Do one step for the own file; report a failure and tell whether it went well."""
         was_written, before = own.is_written, self._write_error
         try:
-            await step
+            if not await step:
+                self._poll_due.set()
         except DiscoveryError as error:
             self._write_error = error
             if type(error) is not type(before):
@@ -322,9 +323,9 @@ class Discovery:
         listing = await self._bucket.list(settings.file_prefix)
         monotonic_s = self._clock.monotonic_s()
         own_entry = _find(listing, own.key) if own is not None else None
-        now_s = own.store_time_s(own_entry, monotonic_s) if own is not None else None
-        if now_s is None:
-            now_s = listing.server_time_s
+        now_s = listing.server_time_s
+        if own is not None:
+            now_s = own.store_time_s(own_entry, monotonic_s, now_s)
         self._note_skew(listing)
         await self._read_new(listing)
         view = membership.assess(
@@ -334,11 +335,12 @@ class Discovery:
             _expiry(settings),
             prefix=settings.file_prefix,
             own_key=own.key if own is not None else None,
-            own_written=own is not None and own.is_written and own.writes == writes,
+            is_tampered=own is not None and own.writes == writes and not own.is_intact(own_entry),
             now_s=now_s,
             monotonic_s=monotonic_s,
         )
         self._publish(view)
+        self._forget(listing, view)
         if own is not None:
             # By the Date header if there is one: our own timer does not see a suspended machine.
             times_s = [time_s for time_s in (listing.server_time_s, now_s) if time_s is not None]
@@ -347,10 +349,7 @@ class Discovery:
             await self._clear(view.ripe)
 
     async def _read_new(self, listing: Listing) -> None:
-        """Read the files whose content is not known, at most 16 at once; forget the keys that are gone."""
-        listed = {entry.key for entry in listing.entries}
-        for key in self._readings.keys() - listed:
-            del self._readings[key]
+        """Read the files whose content is not known, at most 16 at once."""
         entries = membership.unread(listing, self._readings, self._own.key if self._own is not None else None)
         if not entries:
             return
@@ -358,6 +357,13 @@ class Discovery:
         async with asyncio.TaskGroup() as tasks:
             for entry in entries:
                 tasks.create_task(self._read(entry, limit))
+
+    def _forget(self, listing: Listing, view: View) -> None:
+        """Forget what was read of keys that are gone, but not of peers that are members all the same."""
+        kept = {entry.key for entry in listing.entries}
+        kept.update(self._settings.file_prefix + cluster_id for cluster_id in view.carried)
+        for key in self._readings.keys() - kept:
+            del self._readings[key]
 
     async def _read(self, entry: Entry, limit: asyncio.Semaphore) -> None:
         before = self._readings.get(entry.key)

@@ -47,12 +47,12 @@ class Expiry:
 class View:
     """What one complete listing said. Times: `now_s` is S3's clock, `monotonic_s` our own.
 
-    `peers` by cluster id; `expired` ETags by key; `ripe` entries were seen expired in two polls and may be
-    cleared; `problems` by key; `carried` are peers whose files vanished together with our own."""
+    `peers` by cluster id; `expired` by key: the ETag, and since when it has been seen expired; `ripe`
+    entries may be cleared; `problems` by key; `carried` are peers whose files vanished with our own."""
 
     peers: Mapping[str, Member] = field(default_factory=lambda: MappingProxyType({}))
     carried: frozenset[str] = frozenset()
-    expired: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    expired: Mapping[str, tuple[str, float]] = field(default_factory=lambda: MappingProxyType({}))
     ripe: tuple[Entry, ...] = ()
     problems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     now_s: float | None = None
@@ -135,14 +135,15 @@ def assess(
     *,
     prefix: str,
     own_key: str | None,
-    own_written: bool,
+    is_tampered: bool,
     now_s: float | None,
     monotonic_s: float,
 ) -> View:
     """Return the view that a complete listing gives.
 
-    `own_key` is None for an observer; `own_written` tells whether the own file should be in the listing;
-    `now_s` is S3's time, None where it is unknown (then nobody expires)."""
+    `own_key` is None for an observer; `is_tampered` tells that the own file is not as it should be, so
+    that somebody else removes or overwrites files; `now_s` is S3's time, None where it is unknown (then
+    nobody expires)."""
     mercy_until_s = _mercy_until_s(previous, expiry, now_s, monotonic_s)
     merciful = monotonic_s < mercy_until_s
     peers: dict[str, Member] = {}
@@ -169,20 +170,32 @@ def assess(
             # Only what was read as a node file of this key is ever cleared.
             expired[entry.key] = entry
 
+    # Whoever writes a file again within an update interval was alive: the store's clock may have leapt
+    # before this process ever looked.
+    seen_expired = {
+        key: before
+        if (before := previous.expired.get(key, ("", 0.0)))[0] == entry.etag
+        else (entry.etag, monotonic_s)
+        for key, entry in expired.items()
+    }
+    ripe = tuple(
+        expired[key]
+        for key, (_, since_s) in seen_expired.items()
+        if monotonic_s - since_s > _recovery_s(expiry)
+    )
     listed = {entry.key for entry in listing.entries}
-    wiped = own_written and own_key not in listed
     carried = {
         cluster_id: member
         for cluster_id, member in previous.peers.items()
         if prefix + cluster_id not in listed
-        and (wiped or cluster_id in previous.carried)
+        and (is_tampered or cluster_id in previous.carried)
         and not is_dead(member)
     }
     return View(
         peers=peers | carried,
         carried=frozenset(carried),
-        expired={key: entry.etag for key, entry in expired.items()},
-        ripe=tuple(entry for key, entry in expired.items() if previous.expired.get(key) == entry.etag),
+        expired=seen_expired,
+        ripe=ripe,
         problems=problems,
         now_s=now_s,
         monotonic_s=monotonic_s,
@@ -225,5 +238,10 @@ def _mercy_until_s(previous: View, expiry: Expiry, now_s: float | None, monotoni
     spare_s = (expiry.file_expiration_s - expiry.update_interval_s) / 2
     if gap_s - expiry.poll_interval_s <= spare_s:
         return previous.mercy_until_s
+    return monotonic_s + _recovery_s(expiry)
+
+
+def _recovery_s(expiry: Expiry) -> float:
+    """Return how long a living node may take to be seen again after whatever kept it from refreshing."""
     slack_s = min(_RECOVERY_SLACK_S, _RECOVERY_SLACK_INTERVALS * expiry.update_interval_s)
-    return monotonic_s + expiry.update_interval_s + slack_s
+    return expiry.update_interval_s + slack_s

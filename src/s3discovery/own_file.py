@@ -1,19 +1,20 @@
 """One's own node file: written, watched, defended, and taken away on leaving.
 
-The rules: it is rewritten as soon as a listing shows it missing or not as written; leaving deletes it
-only if it is still the one we wrote; and where two processes share a cluster id, both say so, the one
-that started later keeps the file, and the other writes it once, to be noticed, and then no more.
+The rules: it is rewritten as soon as a listing shows it missing or not as written, and only over what was
+seen there, so that no write hides what happened; leaving deletes it only if it is still the one we wrote;
+and where two processes share a cluster id, both say so, the one that started later keeps the file, and the
+other writes it once, to be noticed, and then no more.
 """
 
 import asyncio
 import logging
 import re
+from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 
 from s3discovery import codec, membership
-from s3discovery.bucket import Bucket, Entry, Stored
+from s3discovery.bucket import Bucket, Entry, Stored, Written
 from s3discovery.clock import Clock
 from s3discovery.errors import (
     ConditionUnsupportedError,
@@ -30,6 +31,9 @@ INCARNATION = "incarnation"
 _INCARNATION_FORM = re.compile(r"\d{13}-[0-9a-f]{16}", re.ASCII)
 # A clock error that matters to HiveMQ nodes, which compare the time in our file with their own clock.
 _SKEW_THAT_MATTERS_S = 2.0
+_ANYTHING = "*"
+# Of these one may be in the bucket although its answer was lost, or later ones failed.
+_BODIES_KEPT = 4
 # A store whose Date header is wrong must not make us write at every poll.
 _OVERDUE_PAUSE = 0.25
 
@@ -55,8 +59,11 @@ class OwnFile:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._etag: str | None = None
-        self._body = b""
+        self._bodies: deque[bytes] = deque(maxlen=_BODIES_KEPT)
+        self._was_refused = False
+        self._writes_conditionally = True
         self._written_s = 0.0
+        self._written_date_s: float | None = None
         self._yielded_to: str | None = None
         self._told: str | None = None
         self._is_retired = False
@@ -70,20 +77,37 @@ class OwnFile:
     def is_written(self) -> bool:
         return self._etag is not None
 
-    def store_time_s(self, entry: Entry | None, monotonic_s: float) -> float | None:
-        """Return S3's time at `monotonic_s` by our own file; None if `entry` is not what we wrote."""
-        if entry is None or entry.etag != self._etag:
-            return None
-        return entry.modified_s + monotonic_s - self._written_s
+    def is_intact(self, entry: Entry | None) -> bool:
+        """Tell whether `entry`, the own row of a listing, is as it should be: ours, or yielded by us."""
+        return self._etag is None or (entry is not None and entry.etag in (self._etag, self._yielded_to))
 
-    async def refresh(self) -> None:
-        """Write the file, unless it was yielded to another process of the same id."""
+    def store_time_s(
+        self, entry: Entry | None, monotonic_s: float, server_time_s: float | None
+    ) -> float | None:
+        """Return S3's time at `monotonic_s`, when its Date header said `server_time_s`; None if unknown.
+
+        The own file tells it, since its LastModified is of the very clock that stamps the others', and the
+        moment of writing is known. The earlier of that and the Date header counts: one of them may have
+        leapt. A Date header that is always wrong, a proxy's, is corrected by what it said at the writing."""
+        if entry is None or entry.etag != self._etag:
+            return server_time_s
+        by_file_s = entry.modified_s + monotonic_s - self._written_s
+        if server_time_s is None:
+            return by_file_s
+        error_s = self._written_date_s - entry.modified_s if self._written_date_s is not None else 0.0
+        return min(by_file_s, server_time_s - error_s)
+
+    async def refresh(self) -> bool:
+        """Write the file, unless it was yielded to another process of the same id.
+
+        Returns False if it is not there as we left it: then the bucket has to be looked at first, since
+        a write would hide what happened."""
         if self._yielded_to is None:
             async with self._lock:
-                if not self._is_retired:
-                    await self._write()
-        elif self.rival is not None:
+                return self._is_retired or await self._write(over=self._etag or _ANYTHING)
+        if self.rival is not None:
             self._complain(self.rival)
+        return True
 
     async def retire(self) -> None:
         """Begin no other write, and wait for one that is under way: another OwnFile takes over.
@@ -93,30 +117,37 @@ class OwnFile:
         async with self._lock:
             pass
 
-    async def check(self, entry: Entry | None, writes: int, *, age_s: float, expiry: Expiry) -> None:
-        """Mend the file if `entry`, its row in a listing, is not what we wrote.
+    async def check(self, entry: Entry | None, writes: int, *, age_s: float, expiry: Expiry) -> bool:
+        """Mend the file if `entry`, its row in a listing, is not what we wrote; False: look again.
 
         `writes` is what `self.writes` was before the listing began: one made since explains a difference.
         `age_s` is the age of the row on S3's clock."""
         is_dead = membership.is_expired(age_s=age_s, expiration_s=expiry.file_expiration_s)
         async with self._lock:
-            if writes != self.writes:
-                return
-            if entry is None or self._etag is None:
+            if writes != self.writes or self._is_retired:
+                return True
+            if entry is None:
                 if self._etag is not None:
                     log.warning("own file vanished, writing it again key=%r", self.key)
-                await self._write()
-            elif entry.etag == self._etag:
+                return await self._write(over=None)
+            if self._etag is None:
+                return await self._write()
+            if entry.etag == self._etag:
                 self._member = replace(self._member, modified_s=entry.modified_s)
-                if self._is_overdue(age_s, expiry.update_interval_s):
-                    await self._write()
-            elif entry.etag != self._yielded_to:
-                await self._examine(entry)
-            elif is_dead:
+                if self._was_refused:
+                    # The store refused to write over just this ETag: its conditions cannot be relied on.
+                    self._writes_conditionally = False
+                if self._was_refused or self._is_overdue(age_s, expiry.update_interval_s):
+                    return await self._write(over=entry.etag)
+                return True
+            if entry.etag != self._yielded_to:
+                return await self._examine(entry)
+            if is_dead:
                 log.info(
                     "the other process of this cluster id is gone, taking the file back key=%r", self.key
                 )
-                await self._write()
+                return await self._write(over=entry.etag)
+            return True
 
     def _is_overdue(self, age_s: float, update_interval_s: float) -> bool:
         """Tell whether the file is older on S3's clock than our timer knows, as after a suspended machine."""
@@ -126,7 +157,7 @@ class OwnFile:
     async def leave(self) -> None:
         """Delete the file if it is still ours, even if the answer to its writing never came."""
         async with self._lock:
-            if not self._body or self._yielded_to is not None:
+            if not self._bodies or self._yielded_to is not None:
                 return
             try:
                 stored = await self._bucket.get(self.key, limit=codec.BODY_LIMIT)
@@ -139,23 +170,44 @@ class OwnFile:
                     await self._bucket.delete(self.key)
             except (ObjectMissingError, ObjectTooLargeError, PreconditionError):
                 return
-            self._etag, self._body = None, b""
+            self._etag = None
+            self._bodies.clear()
             log.info("left key=%r", self.key)
 
-    async def _write(self) -> None:
+    async def _write(self, *, over: str | None = _ANYTHING) -> bool:
+        """Write the file over the ETag `over`, over nothing (None), or over whatever is there.
+
+        Returns False, and writes nothing, if something else is there."""
         written_ms = int((self._clock.wall_s() - self.skew_s) * 1000)
         member = self._member
         node_file = NodeFile(member.version, written_ms, member.cluster_id, member.address)
-        self._body = codec.encode(node_file, member.version)
-        metadata = {membership.METADATA_PREFIX + key: value for key, value in member.metadata.items()}
-        written = await self._bucket.put(self.key, self._body, metadata)
-        self._written_s = self._clock.monotonic_s()
+        body = codec.encode(node_file, member.version)
+        try:
+            written = await self._put(body, over)
+        except (PreconditionError, ObjectMissingError):
+            self._was_refused = True
+            return False
+        self._was_refused = False
+        self._written_s, self._written_date_s = self._clock.monotonic_s(), written.server_time_s
         self._adopt(written.etag)
         if written.server_time_s is not None:
             self.note_skew(written.server_time_s)
             self._member = replace(self._member, modified_s=written.server_time_s)
         self._member = replace(self._member, written_ms=written_ms)
         self._yielded_to = None
+        return True
+
+    async def _put(self, body: bytes, over: str | None) -> Written:
+        metadata = {membership.METADATA_PREFIX + key: value for key, value in self._member.metadata.items()}
+        self._bodies.append(body)
+        if self._writes_conditionally and over != _ANYTHING:
+            try:
+                return await self._bucket.put(
+                    self.key, body, metadata, if_match=over, if_none_match=over is None
+                )
+            except ConditionUnsupportedError:
+                self._writes_conditionally = False
+        return await self._bucket.put(self.key, body, metadata)
 
     def _adopt(self, etag: str) -> None:
         self.writes += 1
@@ -167,38 +219,36 @@ class OwnFile:
         skew_s = self._clock.wall_s() - server_time_s
         self.skew_s = skew_s if abs(skew_s) > _SKEW_THAT_MATTERS_S else 0.0
 
-    async def _examine(self, entry: Entry) -> None:
+    async def _examine(self, entry: Entry) -> bool:
         """Somebody wrote our key: find out who, and mend, adopt or yield."""
-        stored: Stored | None = None
-        with suppress(ObjectMissingError, ObjectTooLargeError):
+        try:
             stored = await self._bucket.get(self.key, limit=codec.BODY_LIMIT)
-        if (
-            stored is not None
-            and stored.body == self._body
-            and _incarnation(stored.metadata) == self._incarnation
-        ):
-            # Ours after all: the answer to our own put was lost, or the store gave another ETag then.
+        except ObjectMissingError:
+            return False
+        except ObjectTooLargeError:
+            stored = None
+        if stored is not None and self._is_ours(stored):
+            # The answer to our own put was lost, or the store gave another ETag then.
             self._adopt(stored.etag)
-            return
+            return True
         rival = membership.read(entry, stored, self._prefix, None).member if stored is not None else None
         if stored is None or rival is None or _incarnation(stored.metadata) == self._incarnation:
             log.warning("own file was overwritten, writing it again key=%r", self.key)
-            await self._write()
-            return
-        await self._meet(rival, _incarnation(stored.metadata), stored.etag)
+            return await self._write(over=entry.etag if stored is None else stored.etag)
+        return await self._meet(rival, _incarnation(stored.metadata), stored.etag)
 
     def _is_ours(self, stored: Stored) -> bool:
-        return stored.body == self._body and _incarnation(stored.metadata) == self._incarnation
+        return stored.body in self._bodies and _incarnation(stored.metadata) == self._incarnation
 
-    async def _meet(self, rival: Member, incarnation: str, etag: str) -> None:
+    async def _meet(self, rival: Member, incarnation: str, etag: str) -> bool:
         if rival != self.rival:
             self._complain(rival)
         self.rival = rival
         if incarnation > self._incarnation and self._told == incarnation:
             self._yielded_to = etag
-            return
+            return True
         self._told = incarnation
-        await self._write()
+        return await self._write(over=etag)
 
     def _complain(self, rival: Member) -> None:
         log.error(

@@ -37,7 +37,12 @@ def listed(bodies: dict[str, bytes], ages_s: dict[str, float]) -> Listing:
 
 
 def look(
-    listing: Listing, bodies: dict[str, bytes], prefix: str, own_key: str | None, previous: View | None = None
+    listing: Listing,
+    bodies: dict[str, bytes],
+    prefix: str,
+    own_key: str | None,
+    previous: View | None = None,
+    monotonic_s: float = 10.0,
 ) -> View:
     readings = {}
     for entry in listing.entries:
@@ -45,7 +50,7 @@ def look(
         readings[entry.key] = read(entry, stored, prefix, None)
     return assess(
         previous or View(), listing, readings, EXPIRY,
-        prefix=prefix, own_key=own_key, own_written=False, now_s=NOW_S, monotonic_s=10.0,
+        prefix=prefix, own_key=own_key, is_tampered=False, now_s=NOW_S, monotonic_s=monotonic_s,
     )  # fmt: skip
 
 
@@ -123,7 +128,7 @@ def test_the_own_node_is_neither_a_peer_nor_ever_cleared(
     }
     listing = listed(bodies, dict(zip(bodies, ages_s, strict=False)))
     view = look(listing, bodies, prefix, prefix + own)
-    again = look(listing, bodies, prefix, prefix + own, view)
+    again = look(listing, bodies, prefix, prefix + own, view, monotonic_s=1000.0)
     for seen in (view, again):
         assert own not in seen.peers
         assert prefix + own not in {entry.key for entry in seen.ripe} | set(seen.expired)
@@ -143,7 +148,7 @@ def test_a_file_that_cannot_be_read_removes_nobody_who_is_known(
     listing = Listing(tuple(Entry(name, "e", NOW_S, 9) for name in names), NOW_S)
     view = assess(
         View(), listing, readings, EXPIRY,
-        prefix="", own_key=None, own_written=False, now_s=NOW_S, monotonic_s=10.0,
+        prefix="", own_key=None, is_tampered=False, now_s=NOW_S, monotonic_s=10.0,
     )  # fmt: skip
     assert set(view.peers) == set(known)
     assert set(view.problems) == unreadable

@@ -9,7 +9,13 @@ import pytest
 from s3discovery import codec
 from s3discovery.config import Settings
 from s3discovery.discovery import Discovery
-from s3discovery.errors import AccessDeniedError, StoreFaultError, UnreachableError
+from s3discovery.errors import (
+    AccessDeniedError,
+    ConditionUnsupportedError,
+    PreconditionError,
+    StoreFaultError,
+    UnreachableError,
+)
 from s3discovery.membership import Change
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.testing import Cable, FakeClock, MemoryBucket, make_settings
@@ -208,7 +214,7 @@ async def test_a_store_whose_clock_leaps_loses_nobody(
                 assert ids(a) == ids(b) == {"a", "b"}
 
 
-async def test_expired_files_are_cleared_after_two_polls_and_only_unchanged(
+async def test_expired_files_are_cleared_once_the_living_had_time_to_refresh_and_only_unchanged(
     node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock
 ) -> None:
     bucket.plant("nodes/dead", body("dead"), age_s=EXPIRATION_S + 1)
@@ -216,7 +222,8 @@ async def test_expired_files_are_cleared_after_two_polls_and_only_unchanged(
     bucket.plant("nodes/notes.txt", b"not a node file", age_s=EXPIRATION_S * 1000)
     async with node("a") as a:
         assert ids(a) == {"a"}
-        assert "nodes/dead" in bucket.keys, "once is not enough"
+        await clock.advance(3 * UPDATE_S)
+        assert "nodes/dead" in bucket.keys, "an update interval, and twice that for whatever is in the way"
         bucket.plant("nodes/returning", body("returning", port=7801))
         await clock.advance(POLL_S)
         assert bucket.keys == {"nodes/a", "nodes/returning", "nodes/notes.txt"}
@@ -303,6 +310,7 @@ async def test_a_killed_node_is_taken_by_expiry(
         assert "nodes/b" in bucket.keys
         await clock.advance(EXPIRATION_S + 3 * POLL_S)
         assert ids(a) == {"a"}
+        await clock.advance(3 * UPDATE_S + POLL_S)
         assert bucket.keys == {"nodes/a"}
 
 
@@ -507,3 +515,53 @@ async def test_leaving_takes_away_a_file_whose_writing_was_never_answered(
         assert bucket.keys == {"nodes/a"}
         assert not a.status.registered
     assert bucket.keys == set()
+
+
+async def test_a_wipe_just_before_a_refresh_is_noticed_all_the_same(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock
+) -> None:
+    slow = make_settings(poll_interval="19s", update_interval="20s")
+    async with node("a", settings=slow) as a, node("b", settings=slow) as b:
+        await clock.advance(19)
+        for _ in range(30):
+            await clock.advance(1)
+            for key in list(bucket.keys):
+                bucket.drop(key)
+            await clock.advance(3)
+            assert ids(a) == ids(b) == {"a", "b"}
+
+
+@pytest.mark.parametrize("honest", [True, False])
+async def test_a_store_whose_conditions_lie_is_written_to_without(
+    node: Callable[..., Discovery],
+    bucket: MemoryBucket,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    honest: bool,
+) -> None:
+    put = bucket.put
+
+    async def refuse_conditions(*args: object, **options: object) -> object:
+        if options.get("if_match") or options.get("if_none_match"):
+            raise ConditionUnsupportedError("501") if honest else PreconditionError("412")
+        return await put(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bucket, "put", refuse_conditions)
+    async with node("a"):
+        for _ in range(5 * UPDATE_S):
+            await clock.advance(1)
+            assert bucket.now_s - bucket.peek("nodes/a").modified_s <= UPDATE_S + POLL_S
+
+
+async def test_a_newcomer_after_a_leap_of_the_stores_clock_deletes_no_living_file(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock
+) -> None:
+    async with node("a") as a, node("b") as b:
+        await clock.advance(POLL_S)
+        bucket.skew_s += 7 * 3600
+        async with node("c") as c:
+            for _ in range(2 * UPDATE_S):
+                await clock.advance(1)
+                assert {"nodes/a", "nodes/b", "nodes/c"} == bucket.keys
+                assert {"a", "b"} <= ids(a) & ids(b)
+            assert ids(c) == {"a", "b", "c"}

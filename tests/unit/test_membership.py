@@ -50,7 +50,7 @@ def look(
     now_s: float | None = NOW_S,
     monotonic_s: float = 100.0,
     own_key: str | None = OWN_KEY,
-    own_written: bool = False,
+    is_tampered: bool = False,
 ) -> View:
     return assess(
         previous or View(),
@@ -59,7 +59,7 @@ def look(
         expiry,
         prefix=PREFIX,
         own_key=own_key,
-        own_written=own_written,
+        is_tampered=is_tampered,
         now_s=now_s,
         monotonic_s=monotonic_s,
     )
@@ -109,36 +109,40 @@ class TestExpiry:
 
 
 class TestClearing:
-    def test_only_what_two_polls_in_a_row_saw_expired(self) -> None:
+    def test_only_what_stayed_expired_for_as_long_as_the_living_may_take(self) -> None:
         dead, readings = entry("a", age_s=61), known(member("a"))
-        first = look(dead, readings=readings)
+        first = look(dead, readings=readings, monotonic_s=100)
         assert first.ripe == ()
-        assert first.expired == {dead.key: "e1"}
-        assert look(dead, readings=readings, previous=first).ripe == (dead,)
+        assert first.expired == {dead.key: ("e1", 100)}
+        # An update interval of 20 s, and twice as much for what may be in the way.
+        soon = look(dead, readings=readings, previous=first, monotonic_s=160)
+        assert soon.ripe == ()
+        assert soon.expired == first.expired
+        assert look(dead, readings=readings, previous=soon, monotonic_s=161).ripe == (dead,)
 
     def test_a_refresh_between_the_polls_starts_over(self) -> None:
         readings = known(member("a", etag="e2"))
         first = look(entry("a", age_s=61), readings=known(member("a")))
-        again = look(entry("a", age_s=62, etag="e2"), readings=readings, previous=first)
+        again = look(entry("a", age_s=62, etag="e2"), readings=readings, previous=first, monotonic_s=500)
         assert again.ripe == ()
 
     def test_what_is_no_node_file_is_never_cleared(self) -> None:
         readings = {PREFIX + "a": Reading("e1", None, "is empty")}
         dead = entry("a", age_s=1e6)
         first = look(dead, readings=readings)
-        assert look(dead, readings=readings, previous=first).ripe == ()
+        assert look(dead, readings=readings, previous=first, monotonic_s=500).ripe == ()
 
     def test_what_was_a_node_file_and_is_none_now_is_not_cleared_either(self) -> None:
         readings = {PREFIX + "a": Reading("e2", member("a"), "is empty")}
         dead = entry("a", age_s=1e6, etag="e2")
         first = look(dead, readings=readings)
         assert first.peers == {}
-        assert look(dead, readings=readings, previous=first).ripe == ()
+        assert look(dead, readings=readings, previous=first, monotonic_s=500).ripe == ()
 
     def test_never_the_own_file(self) -> None:
         own, readings = entry("own", age_s=1e6), known(member("own"))
         first = look(own, readings=readings)
-        second = look(own, readings=readings, previous=first)
+        second = look(own, readings=readings, previous=first, monotonic_s=500)
         assert not first.expired
         assert not second.ripe
         assert not second.peers
@@ -169,53 +173,51 @@ class TestCarried:
 
     def carry(self) -> tuple[View, dict[str, Reading]]:
         readings = known(member("a", age_s=10), member("b", age_s=50))
-        before = look(
-            entry("own"), entry("a", age_s=10), entry("b", age_s=50), readings=readings, own_written=True
-        )
+        before = look(entry("own"), entry("a", age_s=10), entry("b", age_s=50), readings=readings)
         assert set(before.peers) == {"a", "b"}
         return before, readings
 
-    def after(self, previous: View, seconds: float, *entries: Entry, own_written: bool = True) -> View:
+    def after(self, previous: View, seconds: float, *entries: Entry, is_tampered: bool) -> View:
         return look(
             *entries,
             readings={},
             previous=previous,
-            own_written=own_written,
+            is_tampered=is_tampered,
             now_s=NOW_S + seconds,
             monotonic_s=100 + seconds,
         )
 
     def test_peers_stay_when_the_own_file_vanished_with_theirs(self) -> None:
         before, _ = self.carry()
-        wiped = self.after(before, 5)
+        wiped = self.after(before, 5, is_tampered=True)
         assert set(wiped.peers) == {"a", "b"}
         assert wiped.carried == {"a", "b"}
 
     def test_they_stay_after_the_own_file_is_back_until_they_would_have_expired(self) -> None:
         before, _ = self.carry()
-        view = self.after(before, 5)
+        view = self.after(before, 5, is_tampered=True)
         for seconds in range(10, 65, 5):
-            view = self.after(view, seconds, entry("own", now_s=NOW_S + seconds))
+            view = self.after(view, seconds, entry("own", now_s=NOW_S + seconds), is_tampered=False)
             # They were 10 and 50 s old when they vanished, and 60 s is the limit.
             alive = {"a": seconds <= 50, "b": seconds <= 10}
             assert set(view.peers) == {name for name, lives in alive.items() if lives}, seconds
 
     def test_a_file_that_comes_back_is_no_longer_carried(self) -> None:
         before, readings = self.carry()
-        wiped = self.after(before, 5)
-        back = look(entry("own"), entry("a"), readings=readings, previous=wiped, own_written=True)
+        wiped = self.after(before, 5, is_tampered=True)
+        back = look(entry("own"), entry("a"), readings=readings, previous=wiped)
         assert back.carried == {"b"}
-        gone = look(entry("own"), readings=readings, previous=back, own_written=True)
+        gone = look(entry("own"), readings=readings, previous=back)
         assert set(gone.peers) == {"b"}
 
     def test_a_peer_that_leaves_alone_is_gone_at_once(self) -> None:
         before, _ = self.carry()
-        left = self.after(before, 5, entry("own"))
+        left = self.after(before, 5, entry("own"), is_tampered=False)
         assert left.peers == {}
 
-    def test_nothing_is_carried_while_the_own_file_was_not_written(self) -> None:
+    def test_peers_stay_when_the_own_file_was_overwritten_as_theirs_vanished(self) -> None:
         before, _ = self.carry()
-        assert self.after(before, 5, own_written=False).peers == {}
+        assert set(self.after(before, 5, entry("own", etag="e2"), is_tampered=True).peers) == {"a", "b"}
 
 
 class TestMercy:
@@ -276,7 +278,7 @@ class TestMercy:
         readings = known(member("a"), member("x"))
         later = look(dead, readings=readings, previous=view, now_s=now_s + 5, monotonic_s=monotonic_s + 5)
         assert later.peers == {}
-        assert later.expired == {dead.key: "e1"}
+        assert later.expired == {dead.key: ("e1", monotonic_s + 5)}
 
     def test_the_slack_is_at_most_45_s(self) -> None:
         slow = Expiry(file_expiration_s=21_600, update_interval_s=10_800, poll_interval_s=60)
