@@ -25,17 +25,16 @@ from s3discovery.errors import (
     ConditionUnsupportedError,
     DiscoveryError,
     ObjectMissingError,
-    ObjectTooLargeError,
     PreconditionError,
 )
-from s3discovery.membership import Change, Expiry, Reading, View
+from s3discovery.known_files import KnownFiles
+from s3discovery.membership import Change, Expiry, View
 from s3discovery.node import Member
 from s3discovery.own_file import OwnFile
 
 log = logging.getLogger(__name__)
 
 LEAVE_LIMIT_S = 5.0
-_READS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class Discovery:
         self._outdated: list[OwnFile] = []
         self._view = View()
         self._view_is_of_these_settings = False
-        self._readings: dict[str, Reading] = {}
+        self._files = KnownFiles(bucket, settings.file_prefix)
         self._error: DiscoveryError | None = None
         self._write_error: DiscoveryError | None = None
         self._clear_error: DiscoveryError | None = None
@@ -164,7 +163,7 @@ class Discovery:
             rewrite = moved or settings.file_version != self._settings.file_version
             self._settings, self._bucket = settings, bucket
             if moved:
-                self._readings.clear()
+                self._files = KnownFiles(bucket, settings.file_prefix)
                 self._view_is_of_these_settings = False
             if own is not None and (rewrite or self._own is None or not _says(self._own, own)):
                 await self._replace_own(self._own_file(settings, bucket, own), moved=moved)
@@ -322,66 +321,32 @@ class Discovery:
         writes = own.writes if own is not None else 0
         listing = await self._bucket.list(settings.file_prefix)
         monotonic_s = self._clock.monotonic_s()
-        own_entry = _find(listing, own.key) if own is not None else None
+        own_key = own.key if own is not None else None
+        own_entry = next((entry for entry in listing.entries if entry.key == own_key), None)
         now_s = listing.server_time_s
         if own is not None:
             now_s = own.store_time_s(own_entry, monotonic_s, now_s)
         self._note_skew(listing)
-        await self._read_new(listing)
+        await self._files.read_new(listing, own_key)
         view = membership.assess(
             self._view if self._view_is_of_these_settings else View(),
             listing,
-            self._readings,
+            self._files.readings,
             _expiry(settings),
             prefix=settings.file_prefix,
-            own_key=own.key if own is not None else None,
+            own_key=own_key,
             is_tampered=own is not None and own.writes == writes and not own.is_intact(own_entry),
             now_s=now_s,
             monotonic_s=monotonic_s,
         )
         self._publish(view)
-        self._forget(listing, view)
+        self._files.forget(listing, view)
         if own is not None:
             # By the Date header if there is one: our own timer does not see a suspended machine.
             times_s = [time_s for time_s in (listing.server_time_s, now_s) if time_s is not None]
             age_s = max(times_s) - own_entry.modified_s if own_entry is not None and times_s else 0.0
             await self._mend(own, own_entry, writes, age_s)
             await self._clear(view.ripe)
-
-    async def _read_new(self, listing: Listing) -> None:
-        """Read the files whose content is not known, at most 16 at once."""
-        entries = membership.unread(listing, self._readings, self._own.key if self._own is not None else None)
-        if not entries:
-            return
-        limit = asyncio.Semaphore(_READS_AT_ONCE)
-        async with asyncio.TaskGroup() as tasks:
-            for entry in entries:
-                tasks.create_task(self._read(entry, limit))
-
-    def _forget(self, listing: Listing, view: View) -> None:
-        """Forget what was read of keys that are gone, but not of peers that are members all the same."""
-        kept = {entry.key for entry in listing.entries}
-        kept.update(self._settings.file_prefix + cluster_id for cluster_id in view.carried)
-        for key in self._readings.keys() - kept:
-            del self._readings[key]
-
-    async def _read(self, entry: Entry, limit: asyncio.Semaphore) -> None:
-        before = self._readings.get(entry.key)
-        if entry.size > BODY_LIMIT:
-            too_large = f"has {entry.size} bytes, too many for a node file"
-            self._readings[entry.key] = membership.reject(entry, too_large, before)
-            return
-        try:
-            async with limit:
-                stored = await self._bucket.get(entry.key, limit=BODY_LIMIT)
-        except ObjectMissingError:
-            return
-        except ObjectTooLargeError as error:
-            self._readings[entry.key] = membership.reject(entry, str(error), before)
-        except DiscoveryError as error:
-            self._readings[entry.key] = membership.postpone(str(error), before)
-        else:
-            self._readings[entry.key] = membership.read(entry, stored, self._settings.file_prefix, before)
 
     async def _mend(self, own: OwnFile, entry: Entry | None, writes: int, age_s: float) -> None:
         """See that the own file is in the bucket as written; a failure is the refresh task's to repeat."""
@@ -445,10 +410,6 @@ class Discovery:
         return OwnFile(
             bucket, settings.file_prefix, own, settings.file_version, self._incarnation, self._clock
         )
-
-
-def _find(listing: Listing, key: str) -> Entry | None:
-    return next((entry for entry in listing.entries if entry.key == key), None)
 
 
 def _expiry(settings: Settings) -> Expiry:

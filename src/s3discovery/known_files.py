@@ -1,0 +1,55 @@
+"""The files of the others: read when they change, and known until they are gone.
+
+A file that cannot be read hides no other, and what was known of it before stays known.
+"""
+
+import asyncio
+
+from s3discovery import membership
+from s3discovery.bucket import Bucket, Entry, Listing
+from s3discovery.codec import BODY_LIMIT
+from s3discovery.errors import DiscoveryError, ObjectMissingError, ObjectTooLargeError
+from s3discovery.membership import Reading, View
+
+_READS_AT_ONCE = 16
+
+
+class KnownFiles:
+    """What was read below one prefix of one bucket; `readings` by key."""
+
+    def __init__(self, bucket: Bucket, prefix: str) -> None:
+        self.readings: dict[str, Reading] = {}
+        self._bucket = bucket
+        self._prefix = prefix
+
+    async def read_new(self, listing: Listing, own_key: str | None) -> None:
+        """Read the files whose content is not known, at most 16 at once; no failure is raised."""
+        limit = asyncio.Semaphore(_READS_AT_ONCE)
+        async with asyncio.TaskGroup() as tasks:
+            for entry in membership.unread(listing, self.readings, own_key):
+                tasks.create_task(self._read(entry, limit))
+
+    def forget(self, listing: Listing, view: View) -> None:
+        """Forget what was read of keys that are gone, but not of peers that are members all the same."""
+        kept = {entry.key for entry in listing.entries}
+        kept.update(self._prefix + cluster_id for cluster_id in view.carried)
+        for key in self.readings.keys() - kept:
+            del self.readings[key]
+
+    async def _read(self, entry: Entry, limit: asyncio.Semaphore) -> None:
+        before = self.readings.get(entry.key)
+        if entry.size > BODY_LIMIT:
+            too_large = f"has {entry.size} bytes, too many for a node file"
+            self.readings[entry.key] = membership.reject(entry, too_large, before)
+            return
+        try:
+            async with limit:
+                stored = await self._bucket.get(entry.key, limit=BODY_LIMIT)
+        except ObjectMissingError:
+            return
+        except ObjectTooLargeError as error:
+            self.readings[entry.key] = membership.reject(entry, str(error), before)
+        except DiscoveryError as error:
+            self.readings[entry.key] = membership.postpone(str(error), before)
+        else:
+            self.readings[entry.key] = membership.read(entry, stored, self._prefix, before)
