@@ -7,6 +7,7 @@ modules membership and schedule; here are the order of requests and what becomes
 
 import asyncio
 import logging
+import math
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -26,6 +27,8 @@ from s3discovery.errors import (
     DiscoveryError,
     ObjectMissingError,
     PreconditionError,
+    ThrottledError,
+    UnreachableError,
 )
 from s3discovery.known_files import KnownFiles
 from s3discovery.membership import Change, Expiry, View
@@ -35,6 +38,8 @@ from s3discovery.own_file import OwnFile
 log = logging.getLogger(__name__)
 
 LEAVE_LIMIT_S = 5.0
+# A broker waits for the first attempt before it serves clients; a store that hangs must not hold it up.
+_FIRST_ATTEMPT_LIMIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +48,15 @@ class Status:
 
     `registered`: the own file is in the bucket (False for an observer). `error` is why the last poll
     failed and `write_error` why the last write of the own file did; None when all is well. `listed_s` is
-    our monotonic time of the last complete listing. `rival` is another process that uses our cluster id.
+    our monotonic time of the last complete listing. `read_error` is why some file could not be read at the
+    last poll. `rival` is another process that uses our cluster id.
     `problems` by key are files that cannot be used, and why. `skew_s`: the local wall clock is ahead of
     S3's by so much."""
 
     registered: bool = False
     error: DiscoveryError | None = None
     write_error: DiscoveryError | None = None
+    read_error: DiscoveryError | None = None
     listed_s: float | None = None
     rival: Member | None = None
     problems: Mapping[str, str] = field(default_factory=dict)
@@ -73,7 +80,7 @@ class Discovery:
         self._own = self._own_file(settings, bucket, own) if own is not None else None
         self._outdated: list[OwnFile] = []
         self._view = View()
-        self._view_is_of_these_settings = False
+        self._before: View | None = View(monotonic_s=self._clock.monotonic_s())
         self._files = KnownFiles(bucket, settings.file_prefix)
         self._error: DiscoveryError | None = None
         self._write_error: DiscoveryError | None = None
@@ -111,6 +118,7 @@ class Discovery:
             registered=own is not None and own.is_written,
             error=self._error,
             write_error=self._write_error,
+            read_error=self._files.failure,
             listed_s=self._view.monotonic_s,
             rival=own.rival if own is not None else None,
             problems=self._view.problems,
@@ -157,14 +165,20 @@ class Discovery:
         return bool(self._outdated)
 
     async def reconfigure(self, settings: Settings, bucket: Bucket, own: Member | None) -> None:
-        """Go on with other settings: the own file moves at once, the members follow with the next listing."""
+        """Go on with other settings: the own file moves at once, the members follow with the next listing.
+
+        `bucket` may be another way to the same place, with new credentials: then nothing is forgotten."""
         async with self._poll_lock:
-            moved = bucket is not self._bucket or settings.file_prefix != self._settings.file_prefix
+            moved = _place(settings) != _place(self._settings)
             rewrite = moved or settings.file_version != self._settings.file_version
             self._settings, self._bucket = settings, bucket
             if moved:
                 self._files = KnownFiles(bucket, settings.file_prefix)
-                self._view_is_of_these_settings = False
+                self._before = View(monotonic_s=self._clock.monotonic_s())
+            else:
+                self._files.use(bucket)
+                for own_file in (*self._outdated, *([self._own] if self._own is not None else [])):
+                    await own_file.use(bucket)
             if own is not None and (rewrite or self._own is None or not _says(self._own, own)):
                 await self._replace_own(self._own_file(settings, bucket, own), moved=moved)
         self._poll_due.set()
@@ -181,8 +195,7 @@ class Discovery:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._write_own()
-            await self._try_poll()
+            await self._attempt()
         except BaseException:
             if self._own is not None:
                 await self._leave(self._own)
@@ -193,6 +206,17 @@ class Discovery:
             loops.append(tasks.create_task(self._refresh_forever(), name="refresh"))
         self._stack.push_async_callback(self._stop, loops)
         return self
+
+    async def _attempt(self) -> None:
+        """Register and list once; a node goes on without the answer of a store that hangs."""
+        try:
+            async with asyncio.timeout(_FIRST_ATTEMPT_LIMIT_S if self._own is not None else None):
+                await self._write_own()
+                await self._try_poll()
+        except TimeoutError:
+            self._error = UnreachableError(f"no answer within {_FIRST_ATTEMPT_LIMIT_S:g} s, trying on")
+            log.error("first attempt failed error=%s", self._error)
+            self._poll_due.set()
 
     async def __aexit__(
         self,
@@ -219,8 +243,13 @@ class Discovery:
             self._announce()
 
     async def _leave_outdated(self) -> None:
-        """Take away the files that this node had under earlier settings; what fails is tried again."""
-        self._outdated = [own for own in self._outdated if not await self._leave(own)]
+        """Take away the files that this node had under earlier settings; what fails is tried again.
+
+        A file that must have expired by now is left to expiry: its bucket may be out of reach for ever."""
+        expiration_s = self._settings.file_expiration_s
+        self._outdated = [
+            own for own in self._outdated if not own.has_expired(expiration_s) and not await self._leave(own)
+        ]
 
     async def _leave(self, own: OwnFile) -> bool:
         try:
@@ -240,6 +269,7 @@ class Discovery:
             delay_s = schedule.regular_delay_s(interval_s, dice)
             if failures:
                 delay_s = schedule.retry_delay_s(failures, interval_s, dice)
+                delay_s = schedule.after_refusal_s(delay_s, _retry_after_s(self._error))
             due_s = self._clock.monotonic_s() + delay_s
             await sleep_unless(self._clock, delay_s, self._poll_due.wait())
             self._poll_due.clear()
@@ -261,21 +291,24 @@ class Discovery:
     async def _refresh_forever(self) -> None:
         failures = 1 if self._write_error is not None else 0
         while True:
-            interval_s = self._settings.update_interval_s
-            dice = random.random()  # noqa: S311 - jitter, not a secret
-            if failures:
-                limit_s = schedule.refresh_retry_limit_s(interval_s or self._settings.poll_interval_s)
-                delay_s = schedule.retry_delay_s(failures, limit_s, dice)
-            elif interval_s > 0:
-                delay_s = schedule.regular_delay_s(interval_s, dice)
-            else:
-                await self._refresh_due.wait()
-                delay_s = 0.0
-            if await sleep_unless(self._clock, delay_s, self._refresh_due.wait()):
-                self._refresh_due.clear()
-                if self._write_error is None:
-                    continue
+            await self._await_refresh(failures)
             failures = 0 if await self._write_own() else failures + 1
+
+    async def _await_refresh(self, failures: int) -> None:
+        """Sleep until the own file is to be written: at its interval, or sooner while that fails."""
+        while True:
+            self._refresh_due.clear()
+            settings, dice = self._settings, random.random()  # noqa: S311 - jitter, not a secret
+            delay_s = schedule.regular_delay_s(settings.update_interval_s, dice) or math.inf
+            if failures:
+                interval_s = settings.update_interval_s or settings.poll_interval_s
+                limit_s = schedule.refresh_retry_limit_s(interval_s, settings.file_expiration_s)
+                delay_s = schedule.retry_delay_s(failures, limit_s, dice)
+                delay_s = schedule.after_refusal_s(delay_s, _retry_after_s(self._write_error))
+            if not await sleep_unless(self._clock, delay_s, self._refresh_due.wait()):
+                return
+            # Settings have changed, or a write failed elsewhere: what to wait for is another thing now.
+            failures = max(failures, 1) if self._write_error is not None else 0
 
     async def _write_own(self) -> bool:
         if self._own is None:
@@ -329,13 +362,15 @@ class Discovery:
         self._note_skew(listing)
         await self._files.read_new(listing, own_key)
         view = membership.assess(
-            self._view if self._view_is_of_these_settings else View(),
+            self._before or self._view,
             listing,
             self._files.readings,
             _expiry(settings),
             prefix=settings.file_prefix,
             own_key=own_key,
+            own_incarnation=own.incarnation if own is not None else None,
             is_tampered=own is not None and own.writes == writes and not own.is_intact(own_entry),
+            is_after_failure=self._error is not None,
             now_s=now_s,
             monotonic_s=monotonic_s,
         )
@@ -349,8 +384,10 @@ class Discovery:
             await self._clear(view.ripe)
 
     async def _mend(self, own: OwnFile, entry: Entry | None, writes: int, age_s: float) -> None:
-        """See that the own file is in the bucket as written; a failure is the refresh task's to repeat."""
-        if not await self._keep(own, own.check(entry, writes, age_s=age_s, expiry=_expiry(self._settings))):
+        """See that the own file is in the bucket as written; repeating a failure is the refresh task's."""
+        if self._write_error is None and not await self._keep(
+            own, own.check(entry, writes, age_s=age_s, expiry=_expiry(self._settings))
+        ):
             self._refresh_due.set()
 
     async def _clear(self, ripe: tuple[Entry, ...]) -> None:
@@ -378,7 +415,7 @@ class Discovery:
 
     def _publish(self, view: View) -> None:
         before, problems = self._members(), self._view.problems
-        self._view, self._view_is_of_these_settings = view, True
+        self._view, self._before = view, None
         for change in membership.difference(before, self._members()):
             log.info(
                 "member %s cluster_id=%r address=%s",
@@ -410,6 +447,15 @@ class Discovery:
         return OwnFile(
             bucket, settings.file_prefix, own, settings.file_version, self._incarnation, self._clock
         )
+
+
+def _place(settings: Settings) -> tuple[object, ...]:
+    """Return what names the place of the files, however it is reached."""
+    return settings.endpoint, settings.bucket_name, settings.file_prefix
+
+
+def _retry_after_s(error: DiscoveryError | None) -> float | None:
+    return error.retry_after_s if isinstance(error, ThrottledError) else None
 
 
 def _expiry(settings: Settings) -> Expiry:

@@ -139,7 +139,9 @@ class ClockSkewError(BucketError):
 
 
 class ThrottledError(BucketError):
-    """The store asks for fewer requests."""
+    """The store asks for fewer requests; `retry_after_s` is for how long, if it said."""
+
+    retry_after_s: float | None = None
 
 
 class StoreFaultError(BucketError):

@@ -8,10 +8,11 @@ import asyncio
 from s3discovery import membership
 from s3discovery.bucket import Bucket, Entry, Listing
 from s3discovery.codec import BODY_LIMIT
-from s3discovery.errors import DiscoveryError, ObjectMissingError, ObjectTooLargeError
+from s3discovery.errors import DiscoveryError, ObjectMissingError, ObjectTooLargeError, UnreachableError
 from s3discovery.membership import Reading, View
 
 _READS_AT_ONCE = 16
+_READS_LIMIT_S = 10.0  # of all reads of a poll: what is not read by then is read at the next
 
 
 class KnownFiles:
@@ -19,15 +20,28 @@ class KnownFiles:
 
     def __init__(self, bucket: Bucket, prefix: str) -> None:
         self.readings: dict[str, Reading] = {}
+        self.failure: DiscoveryError | None = None
         self._bucket = bucket
         self._prefix = prefix
 
+    def use(self, bucket: Bucket) -> None:
+        """Go on through another way to the same place."""
+        self._bucket = bucket
+
     async def read_new(self, listing: Listing, own_key: str | None) -> None:
-        """Read the files whose content is not known, at most 16 at once; no failure is raised."""
+        """Read the files whose content is not known, at most 16 at once.
+
+        Nothing is raised: `failure` is why the last one could not be read, None if all could."""
+        self.failure = None
+        unread = membership.unread(listing, self.readings, own_key)
         limit = asyncio.Semaphore(_READS_AT_ONCE)
-        async with asyncio.TaskGroup() as tasks:
+        try:
+            async with asyncio.timeout(_READS_LIMIT_S), asyncio.TaskGroup() as tasks:
+                for entry in unread:
+                    tasks.create_task(self._read(entry, limit))
+        except TimeoutError:
             for entry in membership.unread(listing, self.readings, own_key):
-                tasks.create_task(self._read(entry, limit))
+                self._postpone(entry, UnreachableError(f"was not read within {_READS_LIMIT_S:g} s"))
 
     def forget(self, listing: Listing, view: View) -> None:
         """Forget what was read of keys that are gone, but not of peers that are members all the same."""
@@ -50,6 +64,10 @@ class KnownFiles:
         except ObjectTooLargeError as error:
             self.readings[entry.key] = membership.reject(entry, str(error), before)
         except DiscoveryError as error:
-            self.readings[entry.key] = membership.postpone(str(error), before)
+            self._postpone(entry, error)
         else:
             self.readings[entry.key] = membership.read(entry, stored, self._prefix, before)
+
+    def _postpone(self, entry: Entry, error: DiscoveryError) -> None:
+        self.failure = error
+        self.readings[entry.key] = membership.postpone(str(error), self.readings.get(entry.key))

@@ -16,6 +16,7 @@ from s3discovery.errors import CodecError
 from s3discovery.node import Member, find_forbidden
 
 METADATA_PREFIX = "s3discovery-"
+INCARNATION = "incarnation"  # of metadata: one process among all that ever used a cluster id
 # What a living node may need to come back after an outage, beyond its update interval: a request that
 # hangs until its deadline, and one pause of the longest back-off. Shorter where all is quicker.
 _RECOVERY_SLACK_S = 45.0
@@ -48,7 +49,8 @@ class View:
     """What one complete listing said. Times: `now_s` is S3's clock, `monotonic_s` our own.
 
     `peers` by cluster id; `expired` by key: the ETag, and since when it has been seen expired; `ripe`
-    entries may be cleared; `problems` by key; `carried` are peers whose files vanished with our own."""
+    entries may be cleared; `problems` by key; `carried` are peers whose files vanished with our own.
+    Until `mercy_until_s` nobody known counts as dead, and nobody else for `blind_s` of their age."""
 
     peers: Mapping[str, Member] = field(default_factory=lambda: MappingProxyType({}))
     carried: frozenset[str] = frozenset()
@@ -58,6 +60,7 @@ class View:
     now_s: float | None = None
     monotonic_s: float | None = None
     mercy_until_s: float = 0.0
+    blind_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +138,21 @@ def assess(
     *,
     prefix: str,
     own_key: str | None,
+    own_incarnation: str | None = None,
     is_tampered: bool,
+    is_after_failure: bool = False,
     now_s: float | None,
     monotonic_s: float,
 ) -> View:
     """Return the view that a complete listing gives.
 
-    `own_key` is None for an observer; `is_tampered` tells that the own file is not as it should be, so
-    that somebody else removes or overwrites files; `now_s` is S3's time, None where it is unknown (then
-    nobody expires)."""
-    mercy_until_s = _mercy_until_s(previous, expiry, now_s, monotonic_s)
+    `own_key` is None for an observer; a file of `own_incarnation` is one that this process had under
+    another id; `is_tampered` tells that the own file is not as it should be, so that somebody else removes
+    or overwrites files; `is_after_failure` that listings failed since `previous`; `now_s` is S3's time,
+    None where it is unknown (then nobody expires)."""
+    gap_s = _blind_s(previous, expiry, now_s, monotonic_s, is_after_failure=is_after_failure)
+    mercy_until_s = monotonic_s + _recovery_s(expiry) if gap_s else previous.mercy_until_s
+    blind_s = gap_s or previous.blind_s
     merciful = monotonic_s < mercy_until_s
     peers: dict[str, Member] = {}
     expired: dict[str, Entry] = {}
@@ -153,7 +161,8 @@ def assess(
     def is_dead(member: Member) -> bool:
         if now_s is None or (merciful and member.cluster_id in previous.peers):
             return False
-        return is_expired(age_s=now_s - member.modified_s, expiration_s=expiry.file_expiration_s)
+        age_s = now_s - member.modified_s - (blind_s if merciful else 0.0)
+        return is_expired(age_s=age_s, expiration_s=expiry.file_expiration_s)
 
     for entry in listing.entries:
         if entry.key == own_key:
@@ -163,6 +172,8 @@ def assess(
             problems[entry.key] = "could not be read yet" if reading is None else reading.problem or ""
         if reading is None or reading.member is None:
             continue
+        if own_incarnation is not None and reading.member.metadata.get(INCARNATION) == own_incarnation:
+            continue
         member = _as_listed(reading.member, entry)
         if not is_dead(member):
             peers[member.cluster_id] = member
@@ -171,11 +182,10 @@ def assess(
             expired[entry.key] = entry
 
     # Whoever writes a file again within an update interval was alive: the store's clock may have leapt
-    # before this process ever looked.
+    # before this process ever looked. Time in which nobody could write does not count.
+    already = {} if gap_s else previous.expired
     seen_expired = {
-        key: before
-        if (before := previous.expired.get(key, ("", 0.0)))[0] == entry.etag
-        else (entry.etag, monotonic_s)
+        key: since if (since := already.get(key, ("", 0.0)))[0] == entry.etag else (entry.etag, monotonic_s)
         for key, entry in expired.items()
     }
     ripe = tuple(
@@ -200,6 +210,7 @@ def assess(
         now_s=now_s,
         monotonic_s=monotonic_s,
         mercy_until_s=mercy_until_s,
+        blind_s=blind_s,
     )
 
 
@@ -225,20 +236,21 @@ def _as_listed(member: Member, entry: Entry) -> Member:
     return replace(member, etag=entry.etag, modified_s=entry.modified_s)
 
 
-def _mercy_until_s(previous: View, expiry: Expiry, now_s: float | None, monotonic_s: float) -> float:
-    """Return until when (our monotonic clock) nobody known may count as dead.
+def _blind_s(
+    previous: View, expiry: Expiry, now_s: float | None, monotonic_s: float, *, is_after_failure: bool
+) -> float:
+    """Return how long the living may have been kept from refreshing before this listing; 0 if not for long.
 
-    Time in which no listing succeeded, or by which S3's clock leapt, is time in which the living may
-    have been kept from refreshing. A gap short enough for their own retries needs no mercy."""
+    That is time in which no listing succeeded, or by which S3's clock leapt. A gap short enough for the
+    living nodes' own retries does not count, nor does the interval between polls where none failed."""
     if previous.monotonic_s is None or expiry.file_expiration_s == 0:
-        return previous.mercy_until_s
+        return 0.0
     gap_s = monotonic_s - previous.monotonic_s
     if now_s is not None and previous.now_s is not None:
         gap_s = max(gap_s, now_s - previous.now_s)
     spare_s = (expiry.file_expiration_s - expiry.update_interval_s) / 2
-    if gap_s - expiry.poll_interval_s <= spare_s:
-        return previous.mercy_until_s
-    return monotonic_s + _recovery_s(expiry)
+    allowed_s = spare_s if is_after_failure else spare_s + expiry.poll_interval_s
+    return gap_s if gap_s > allowed_s else 0.0
 
 
 def _recovery_s(expiry: Expiry) -> float:

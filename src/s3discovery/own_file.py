@@ -22,12 +22,11 @@ from s3discovery.errors import (
     ObjectTooLargeError,
     PreconditionError,
 )
-from s3discovery.membership import Expiry
+from s3discovery.membership import INCARNATION, Expiry
 from s3discovery.node import Member, NodeFile
 
 log = logging.getLogger(__name__)
 
-INCARNATION = "incarnation"
 _INCARNATION_FORM = re.compile(r"\d{13}-[0-9a-f]{16}", re.ASCII)
 # A clock error that matters to HiveMQ nodes, which compare the time in our file with their own clock.
 _SKEW_THAT_MATTERS_S = 2.0
@@ -75,7 +74,12 @@ class OwnFile:
 
     @property
     def is_written(self) -> bool:
-        return self._etag is not None
+        """Whether the file was written, and not yielded since to another process of the same id."""
+        return self._etag is not None and self._yielded_to is None
+
+    @property
+    def incarnation(self) -> str:
+        return self._incarnation
 
     def is_intact(self, entry: Entry | None) -> bool:
         """Tell whether `entry`, the own row of a listing, is as it should be: ours, or yielded by us."""
@@ -109,6 +113,11 @@ class OwnFile:
             self._complain(self.rival)
         return True
 
+    async def use(self, bucket: Bucket) -> None:
+        """Go on through another way to the same place, such as one with new credentials."""
+        async with self._lock:
+            self._bucket = bucket
+
     async def retire(self) -> None:
         """Begin no other write, and wait for one that is under way: another OwnFile takes over.
 
@@ -116,6 +125,11 @@ class OwnFile:
         self._is_retired = True
         async with self._lock:
             pass
+
+    def has_expired(self, file_expiration_s: float) -> bool:
+        """Tell whether the others count the file as dead by now, if nobody has written it since."""
+        age_s = self._clock.monotonic_s() - self._written_s
+        return membership.is_expired(age_s=age_s, expiration_s=file_expiration_s)
 
     async def check(self, entry: Entry | None, writes: int, *, age_s: float, expiry: Expiry) -> bool:
         """Mend the file if `entry`, its row in a listing, is not what we wrote; False: look again.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 _SPREAD = 0.1
 _RETRY_BASE_S = 1.0
 _REFRESH_RETRY_LIMIT_S = 30.0
+_RETRY_AFTER_LIMIT_S = 300.0
 # Nudges come from whoever knocks at the cluster transport: five at once are free, then one every 5 s,
 # which bounds what a stranger can add to the bill at about 12 requests a minute.
 _NUDGE_BURST = 5.0
@@ -26,12 +27,18 @@ def retry_delay_s(failures: int, limit_s: float, dice: float) -> float:
     return min(limit_s, _RETRY_BASE_S * 2.0 ** min(failures - 1, 16)) * (1 + dice) / 2
 
 
-def refresh_retry_limit_s(update_interval_s: float) -> float:
+def refresh_retry_limit_s(update_interval_s: float, file_expiration_s: float) -> float:
     """Return the longest wait between attempts to write the own file.
 
     Half an update interval at most, so that after an outage every living node has been seen again
-    before the others may count it as dead."""
-    return min(_REFRESH_RETRY_LIMIT_S, update_interval_s / 2)
+    before the others may count it as dead; and well within what expiry leaves over."""
+    spare_s = (file_expiration_s - update_interval_s) / 4 if file_expiration_s > 0 else update_interval_s
+    return min(_REFRESH_RETRY_LIMIT_S, update_interval_s / 2, spare_s)
+
+
+def after_refusal_s(delay_s: float, retry_after_s: float | None) -> float:
+    """Return `delay_s`, or longer if the store asked for it, within reason."""
+    return max(delay_s, min(retry_after_s or 0.0, _RETRY_AFTER_LIMIT_S))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from s3discovery.errors import (
     ConditionUnsupportedError,
     PreconditionError,
     StoreFaultError,
+    ThrottledError,
     UnreachableError,
 )
 from s3discovery.membership import Change
@@ -567,3 +568,74 @@ async def test_a_newcomer_after_a_leap_of_the_stores_clock_deletes_no_living_fil
                 assert {"nodes/a", "nodes/b", "nodes/c"} == bucket.keys
                 assert {"a", "b"} <= ids(a) & ids(b)
             assert ids(c) == {"a", "b", "c"}
+
+
+async def test_new_credentials_after_an_outage_lose_nobody(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock
+) -> None:
+    cable = Cable(bucket)
+    async with node("b"), Discovery(SETTINGS, cable, member("a"), clock=clock) as a:
+        await clock.advance(POLL_S)
+        bucket.outage = cable.cut = UnreachableError("credentials have expired")
+        await clock.advance(7 * 3600)
+        bucket.outage = None
+        await a.reconfigure(SETTINGS, Cable(bucket), member("a"))
+        for _ in range(4 * UPDATE_S):
+            await clock.advance(1)
+            assert ids(a) == {"a", "b"}
+        assert not a.is_moving
+        assert bucket.keys == {"nodes/a", "nodes/b"}
+
+
+async def test_a_node_that_starts_in_an_outage_does_not_take_the_living_for_dead(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock
+) -> None:
+    bucket.plant("nodes/slow", body("slow"), age_s=EXPIRATION_S - UPDATE_S)
+    bucket.plant("nodes/dead", body("dead"), age_s=EXPIRATION_S + 1)
+    bucket.outage = UnreachableError("no answer")
+    async with node("a") as a:
+        await clock.advance(3600)
+        bucket.outage = None
+        await clock.advance(POLL_S)
+        assert ids(a) == {"a", "slow"}
+        await clock.advance(5 * UPDATE_S)
+        assert ids(a) == {"a"}
+
+
+async def test_an_earlier_file_of_this_very_process_is_no_peer(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock
+) -> None:
+    async with node("a") as a:
+        bucket.failures["delete", "nodes/a"] = AccessDeniedError("no s3:DeleteObject")
+        await a.reconfigure(SETTINGS, bucket, member("renamed"))
+        await clock.advance(POLL_S)
+        assert bucket.keys == {"nodes/a", "nodes/renamed"}
+        assert ids(a) == {"renamed"}
+        bucket.failures.clear()
+        await clock.advance(2 * UPDATE_S)
+        assert bucket.keys == {"nodes/renamed"}
+
+
+async def test_writes_that_are_refused_are_repeated_with_back_off(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock
+) -> None:
+    bucket.failures["put", "nodes/a"] = AccessDeniedError("no s3:PutObject")
+    async with node("a", settings=make_settings(poll_interval="1s")):
+        await clock.advance(60)
+        bucket.requests.clear()
+        await clock.advance(600)
+        assert 600 / (UPDATE_S / 2) <= bucket.requests["put"] <= 600 / (UPDATE_S / 4) + 1
+
+
+async def test_a_store_that_asks_for_time_gets_it(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock
+) -> None:
+    async with node("a"):
+        throttled = ThrottledError("slow down")
+        throttled.retry_after_s = 100.0
+        bucket.outage = throttled
+        await clock.advance(2 * UPDATE_S)
+        bucket.requests.clear()
+        await clock.advance(600)
+        assert bucket.requests["list"] <= 6
+        assert bucket.requests["put"] <= 6

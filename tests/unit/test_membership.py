@@ -51,6 +51,8 @@ def look(
     monotonic_s: float = 100.0,
     own_key: str | None = OWN_KEY,
     is_tampered: bool = False,
+    is_after_failure: bool = False,
+    own_incarnation: str | None = None,
 ) -> View:
     return assess(
         previous or View(),
@@ -60,6 +62,8 @@ def look(
         prefix=PREFIX,
         own_key=own_key,
         is_tampered=is_tampered,
+        is_after_failure=is_after_failure,
+        own_incarnation=own_incarnation,
         now_s=now_s,
         monotonic_s=monotonic_s,
     )
@@ -67,6 +71,13 @@ def look(
 
 def body(cluster_id: str, version: str = "1") -> bytes:
     return codec.encode(NodeFile(version, 1, cluster_id, Address("h.example", 7800)), version)
+
+
+def test_a_file_that_this_process_had_under_another_id_is_no_peer() -> None:
+    mine = replace(member("old"), metadata={"incarnation": "1-a"})
+    view = look(entry("old"), entry("b"), readings=known(mine, member("b")), own_incarnation="1-a")
+    assert set(view.peers) == {"b"}
+    assert not view.expired
 
 
 class TestExpiry:
@@ -111,14 +122,14 @@ class TestExpiry:
 class TestClearing:
     def test_only_what_stayed_expired_for_as_long_as_the_living_may_take(self) -> None:
         dead, readings = entry("a", age_s=61), known(member("a"))
-        first = look(dead, readings=readings, monotonic_s=100)
-        assert first.ripe == ()
-        assert first.expired == {dead.key: ("e1", 100)}
+        view = look(dead, readings=readings, monotonic_s=100)
+        assert view.expired == {dead.key: ("e1", 100)}
         # An update interval of 20 s, and twice as much for what may be in the way.
-        soon = look(dead, readings=readings, previous=first, monotonic_s=160)
-        assert soon.ripe == ()
-        assert soon.expired == first.expired
-        assert look(dead, readings=readings, previous=soon, monotonic_s=161).ripe == (dead,)
+        for monotonic_s in range(100, 161, 5):
+            view = look(dead, readings=readings, previous=view, monotonic_s=monotonic_s)
+            assert view.ripe == ()
+        assert view.expired == {dead.key: ("e1", 100)}
+        assert look(dead, readings=readings, previous=view, monotonic_s=161).ripe == (dead,)
 
     def test_a_refresh_between_the_polls_starts_over(self) -> None:
         readings = known(member("a", etag="e2"))
@@ -272,13 +283,27 @@ class TestMercy:
             )
             assert set(view.peers) == ({"a"} if later_s < 60 else set()), later_s
 
-    def test_a_stranger_gets_no_mercy(self) -> None:
+    @pytest.mark.parametrize(("age_before_s", "is_alive"), [(60, True), (61, False)])
+    def test_a_stranger_is_not_charged_for_the_gap(self, age_before_s: float, is_alive: bool) -> None:
         view, now_s, monotonic_s = self.gap(3600)
-        dead = Entry(PREFIX + "x", "e1", NOW_S, 60)
+        stranger = Entry(PREFIX + "x", "e1", NOW_S - age_before_s, 60)
         readings = known(member("a"), member("x"))
-        later = look(dead, readings=readings, previous=view, now_s=now_s + 5, monotonic_s=monotonic_s + 5)
-        assert later.peers == {}
-        assert later.expired == {dead.key: ("e1", monotonic_s + 5)}
+        later = look(stranger, readings=readings, previous=view, now_s=now_s, monotonic_s=monotonic_s)
+        assert set(later.peers) == ({"x"} if is_alive else set())
+        assert set(later.expired) == (set() if is_alive else {stranger.key})
+
+    def test_a_process_whose_first_listings_failed_is_merciful_too(self) -> None:
+        begun = View(monotonic_s=100)
+        files = [entry("a", age_s=3650), entry("b", age_s=3670)]
+        readings = known(member("a"), member("b"))
+        first = look(*files, readings=readings, previous=begun, monotonic_s=3700, is_after_failure=True)
+        assert set(first.peers) == {"a"}, "a was 50 s old when the outage was met, b was 70 s"
+
+    @pytest.mark.parametrize(("gap_s", "is_merciful"), [(20, False), (21, True)])
+    def test_after_failures_the_whole_gap_counts(self, gap_s: float, is_merciful: bool) -> None:
+        before = look(entry("a"), readings=known(member("a")))
+        after = look(previous=before, readings={}, monotonic_s=100 + gap_s, is_after_failure=True)
+        assert (after.mercy_until_s > 0) is is_merciful
 
     def test_the_slack_is_at_most_45_s(self) -> None:
         slow = Expiry(file_expiration_s=21_600, update_interval_s=10_800, poll_interval_s=60)

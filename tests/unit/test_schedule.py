@@ -2,7 +2,13 @@
 
 import pytest
 
-from s3discovery.schedule import NudgeAllowance, refresh_retry_limit_s, regular_delay_s, retry_delay_s
+from s3discovery.schedule import (
+    NudgeAllowance,
+    after_refusal_s,
+    refresh_retry_limit_s,
+    regular_delay_s,
+    retry_delay_s,
+)
 
 LAST_DICE = 1 - 2**-53  # the largest that random() gives
 
@@ -28,11 +34,23 @@ def test_a_retry_is_never_later_than_a_short_interval() -> None:
     assert retry_delay_s(1, 0.1, LAST_DICE) <= 0.1
 
 
-@pytest.mark.parametrize(("interval_s", "limit_s"), [(0.5, 0.25), (20, 10), (60, 30), (10_800, 30)])
-def test_the_own_file_is_tried_again_within_half_an_update_interval(
-    interval_s: float, limit_s: float
+@pytest.mark.parametrize(
+    ("interval_s", "expiration_s", "limit_s"),
+    [(0.5, 10, 0.25), (20, 60, 10), (60, 180, 30), (10_800, 21_600, 30), (60, 80, 5), (60, 0, 30)],
+)
+def test_the_own_file_is_tried_again_within_half_an_update_interval_and_what_expiry_leaves(
+    interval_s: float, expiration_s: float, limit_s: float
 ) -> None:
-    assert refresh_retry_limit_s(interval_s) == limit_s
+    assert refresh_retry_limit_s(interval_s, expiration_s) == limit_s
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "delay_s"), [(None, 5.0), (1.0, 5.0), (60.0, 60.0), (86_400.0, 300.0)]
+)
+def test_a_store_that_asks_for_time_gets_it_within_reason(
+    retry_after_s: float | None, delay_s: float
+) -> None:
+    assert after_refusal_s(5.0, retry_after_s) == delay_s
 
 
 class TestNudges:
