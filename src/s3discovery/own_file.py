@@ -61,7 +61,7 @@ class OwnFile:
         self._bodies: deque[bytes] = deque(maxlen=_BODIES_KEPT)
         self._was_refused = False
         self._writes_conditionally = True
-        self._written_s = 0.0
+        self._written_s: float | None = None  # None: not known, as the answer was lost
         self._written_date_s: float | None = None
         self._yielded_to: str | None = None
         self._told: str | None = None
@@ -93,7 +93,7 @@ class OwnFile:
         The own file tells it, since its LastModified is of the very clock that stamps the others', and the
         moment of writing is known. The earlier of that and the Date header counts: one of them may have
         leapt. A Date header that is always wrong, a proxy's, is corrected by what it said at the writing."""
-        if entry is None or entry.etag != self._etag:
+        if entry is None or entry.etag != self._etag or self._written_s is None:
             return server_time_s
         by_file_s = entry.modified_s + monotonic_s - self._written_s
         if server_time_s is None:
@@ -128,7 +128,7 @@ class OwnFile:
 
     def has_expired(self, file_expiration_s: float) -> bool:
         """Tell whether the others count the file as dead by now, if nobody has written it since."""
-        age_s = self._clock.monotonic_s() - self._written_s
+        age_s = self._clock.monotonic_s() - self._written_s if self._written_s is not None else 0.0
         return membership.is_expired(age_s=age_s, expiration_s=file_expiration_s)
 
     async def check(self, entry: Entry | None, writes: int, *, age_s: float, expiry: Expiry) -> bool:
@@ -165,7 +165,7 @@ class OwnFile:
 
     def _is_overdue(self, age_s: float, update_interval_s: float) -> bool:
         """Tell whether the file is older on S3's clock than our timer knows, as after a suspended machine."""
-        since_write_s = self._clock.monotonic_s() - self._written_s
+        since_write_s = self._clock.monotonic_s() - (self._written_s or 0.0)
         return 0 < update_interval_s < age_s and since_write_s > _OVERDUE_PAUSE * update_interval_s
 
     async def leave(self) -> None:
@@ -244,6 +244,7 @@ class OwnFile:
         if stored is not None and self._is_ours(stored):
             # The answer to our own put was lost, or the store gave another ETag then.
             self._adopt(stored.etag)
+            self._written_s = None
             return True
         rival = membership.read(entry, stored, self._prefix, None).member if stored is not None else None
         if stored is None or rival is None or _incarnation(stored.metadata) == self._incarnation:

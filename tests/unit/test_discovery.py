@@ -639,3 +639,24 @@ async def test_a_store_that_asks_for_time_gets_it(
         await clock.advance(600)
         assert bucket.requests["list"] <= 6
         assert bucket.requests["put"] <= 6
+
+
+async def test_a_lost_answer_does_not_spoil_the_stores_time(
+    node: Callable[..., Discovery],
+    bucket: MemoryBucket,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put = bucket.put
+
+    async def unanswered(*args: object, **options: object) -> object:
+        await put(*args, **options)  # type: ignore[arg-type]
+        raise UnreachableError("the answer was lost")
+
+    async with node("a", settings=make_settings(poll_interval="1s")) as a:
+        for answers in (True, False, True, False, False):
+            monkeypatch.setattr(bucket, "put", put if answers else unanswered)
+            for _ in range(2 * UPDATE_S):
+                await clock.advance(1)
+                assert a.now_s is not None
+                assert abs(a.now_s - bucket.now_s) <= 2
