@@ -1,4 +1,4 @@
-"""`make bench`, or: .venv/bin/python -m bench [--quick] [--only polls|start|messages] [--json FILE]"""
+"""`make bench`, or: .venv/bin/python -m bench [--quick] [--only polls|start|join|messages] [--json FILE]"""
 
 import argparse
 import json
@@ -22,13 +22,24 @@ def _start(quick: bool) -> Part:
     return start.measure(quick=quick)
 
 
+def _join(quick: bool) -> Part:
+    from bench import join
+
+    return join.measure(quick=quick)
+
+
 def _messages(quick: bool) -> Part:
     from bench import rates
 
     return rates.measure(quick=quick)
 
 
-_PARTS: dict[str, Callable[[bool], Part]] = {"polls": _polls, "start": _start, "messages": _messages}
+_PARTS: dict[str, Callable[[bool], Part]] = {
+    "polls": _polls,
+    "start": _start,
+    "join": _join,
+    "messages": _messages,
+}
 
 
 def main() -> None:

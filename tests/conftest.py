@@ -50,9 +50,9 @@ class _LoopThread:
 
 
 class SeaweedServer:
-    """A running SeaweedFS. `reader` may read and list, nothing else."""
+    """A running SeaweedFS. `reader` may read and list, `lister` list, nothing else."""
 
-    def __init__(self, server: SeaweedFS, reader: Identity, loop: _LoopThread) -> None:
+    def __init__(self, server: SeaweedFS, reader: Identity, lister: Identity, loop: _LoopThread) -> None:
         self._server = server
         self._loop = loop
         self._numbers = itertools.count(1)
@@ -61,6 +61,7 @@ class SeaweedServer:
         self.secret_access_key = server.secret_access_key
         self.credentials = server.credentials
         self.reader = reader.credentials
+        self.lister = lister.credentials
 
     def new_bucket(self) -> str:
         """Make an empty bucket; return its name."""
@@ -78,11 +79,11 @@ def seaweedfs() -> Iterator[SeaweedServer]:
         skip_or_fail(str(error))
     loop = _LoopThread()
     try:
-        reader = Identity("reader", ("Read", "List"))
-        server = SeaweedFS([reader])
+        reader, lister = Identity("reader", ("Read", "List")), Identity("lister", ("List",))
+        server = SeaweedFS([reader, lister])
         loop.run(server.__aenter__())
         try:
-            yield SeaweedServer(server, reader, loop)
+            yield SeaweedServer(server, reader, lister, loop)
         finally:
             loop.run(server.__aexit__(None, None, None))
     finally:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from s3discovery.brokers import Broker
 from s3discovery.bucket import Bucket
 from s3discovery.clock import Clock, sleep_unless
-from s3discovery.config import Settings
+from s3discovery.config import KEYS, Settings
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError, DiscoveryError
 from s3discovery.node import NO_METADATA, Address, Member
@@ -27,17 +27,7 @@ _WATCH_INTERVAL_S = 1.0
 _CONNECT_INTERVAL_S = 1.0
 # Settings that a running broker was started with, and the bucket that it was found by.
 _FIXED = ("broker", "bind_address", "bind_port", "amqtt_listen", "amqtt_config")
-_OF_BUCKET = (
-    "bucket_region",
-    "bucket_name",
-    "credentials_type",
-    "access_key_id",
-    "secret_access_key",
-    "session_token",
-    "endpoint",
-    "endpoint_region",
-    "path_style",
-)
+_OF_BUCKET = tuple(key.attribute for key in KEYS if key.name.startswith(("s3-", "credentials-", "java-")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +116,9 @@ class Agent:
             else:
                 refused = ""
                 if seen is not None:
-                    missing = frozenset(peer.cluster_id for peer in peers) - seen
-                    if (state := _state(len(peers), missing)) != said:
+                    possible = frozenset(peer.cluster_id for peer in peers) - broker.skipped
+                    missing = possible - seen
+                    if (state := _state(len(possible), missing, len(peers) - len(possible))) != said:
                         log.info("cluster %s", state)
                         said = state
             # A broker needs a moment to connect; nobody waits for the next poll to be told that it has.
@@ -185,11 +176,14 @@ class Agent:
         return replace(changed, **kept)
 
 
-def _state(peers: int, missing: frozenset[str]) -> str:
-    """Say how far the broker's cluster is what the bucket says it should be."""
+def _state(peers: int, missing: frozenset[str], skipped: int) -> str:
+    """Say how far the broker's cluster is what the bucket says it should be.
+
+    `peers` are those that can be; `skipped` others can not."""
     there = f"{peers + 1 - len(missing)}/{peers + 1}"
+    others = f" ({skipped} in the bucket skipped: no peers of this broker)" if skipped else ""
     names = ", ".join(repr(cluster_id) for cluster_id in sorted(missing))
-    return f"incomplete {there}, waiting for {names}" if missing else f"formed {there}"
+    return f"incomplete {there}{others}, waiting for {names}" if missing else f"formed {there}{others}"
 
 
 def _log_durations(settings: Settings) -> None:
@@ -200,3 +194,10 @@ def _log_durations(settings: Settings) -> None:
         settings.poll_interval_s,
         settings.compatibility,
     )
+    spare_s = (settings.file_expiration_s - settings.update_interval_s) / 2
+    if 0 < spare_s < settings.poll_interval_s:
+        log.warning(
+            "an outage of the store between two polls could pass unnoticed and cost a living node: "
+            "set poll-interval to %gs or less, or file-expiration higher",
+            spare_s,
+        )

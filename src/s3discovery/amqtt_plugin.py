@@ -3,8 +3,12 @@
 In the broker's configuration:
 
     plugins:
+      amqtt.plugins.authentication.AnonymousAuthPlugin:
+        allow_anonymous: true
       s3discovery.amqtt_plugin.S3DiscoveryPlugin:
         properties: /etc/s3discovery.properties
+
+A `plugins:` section replaces amqtt's defaults: without an authentication plugin nobody gets in.
 
 `broker:amqtt` goes without saying here. Wrong settings keep the broker from starting; a store that
 cannot be reached does not, since the broker serves its own clients meanwhile.

@@ -4,11 +4,15 @@ Exit codes: 0 all well, 1 it failed (store, broker, network), 2 wrong settings o
 """
 
 import asyncio
+import errno
+import functools
+import io
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,6 +50,11 @@ class _Commands(click.Group):
         except DiscoveryError as error:
             kind = _WrongSettings if isinstance(error, SettingsError) else click.ClickException
             raise kind(str(error)) from error
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) or error.errno != errno.ENOSPC:
+                raise
+            _give_up_output()
+            raise click.ClickException(f"the output cannot be written: {error.strerror}") from error
 
 
 def _common(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,14 +71,31 @@ def _common(command: Callable[..., Any]) -> Callable[..., Any]:
             "-o", "options", multiple=True, metavar="KEY=VALUE", help="A setting; wins over the file."
         ),
         click.option(
+            "-D",
+            "java_properties",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A Java system property, for credentials-type:java_system_properties.",
+        ),
+        click.option(
             "--log-level",
             type=click.Choice(["debug", "info", "warning", "error"]),
             help="How much is logged to standard error.",
         ),
     )
+
+    @functools.wraps(command)
+    def with_origins(
+        file: Path | None, options: tuple[str, ...], java_properties: tuple[str, ...], **others: Any
+    ) -> Any:
+        """Take the file that was named, or the one in this folder, or none."""
+        if file is None and DEFAULT_FILE.exists():
+            file = DEFAULT_FILE
+        return command(origins=Origins(file, options, os.environ, java_properties), **others)
+
     for option in reversed(options):
-        command = option(command)
-    return command
+        with_origins = option(with_origins)
+    return with_origins
 
 
 def _format_option(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -85,12 +111,16 @@ def main() -> None:
 
     Settings come from a properties file (-c), from variables S3DISCOVERY_<KEY>, and from -o key=value.
     """
+    # Ids and prefixes may be of any script, where the terminal is not.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @main.command()
 @_common
 @click.option("--events", is_flag=True, help="Print who joins, leaves or moves as lines of JSON.")
-def run(file: Path | None, options: tuple[str, ...], log_level: str | None, events: bool) -> None:
+def run(origins: Origins, log_level: str | None, events: bool) -> None:
     """Be a node: register in the bucket, find the others, keep the broker clustered.
 
     Runs until SIGTERM or Ctrl-C, and then takes its file out of the bucket.
@@ -100,14 +130,14 @@ def run(file: Path | None, options: tuple[str, ...], log_level: str | None, even
       s3discovery run -c s3discovery.properties -o broker=amqtt
     """
     _start_logging(log_level or "info")
-    agent = wiring.make_agent(_origins(file, options))
+    agent = wiring.make_agent(origins)
     _until_signal(_run(agent, events=events))
 
 
 @main.command()
 @_common
 @_format_option("table", "json")
-def members(file: Path | None, options: tuple[str, ...], log_level: str | None, form: str) -> None:
+def members(origins: Origins, log_level: str | None, form: str) -> None:
     """Show who is in the cluster now. Writes nothing to the bucket.
 
     \b
@@ -117,10 +147,9 @@ def members(file: Path | None, options: tuple[str, ...], log_level: str | None, 
     from s3discovery import screens
 
     _start_logging(log_level or "critical")
-    origins = _origins(file, options)
     settings = origins.read()
     with screens.waiting(f"looking at {_place(settings)}"):
-        seen = _until_signal(wiring.look(settings, origins.environ))
+        seen = _until_signal(wiring.look(origins, settings))
     if seen is None:
         raise click.Abort
     rows = screens.member_rows(seen.members, seen.now_s, settings.cluster_id)
@@ -131,15 +160,15 @@ def members(file: Path | None, options: tuple[str, ...], log_level: str | None, 
     else:
         click.echo(f"no members in {_place(settings)}", err=True)
     screens.print_problems(seen.problems)
+    if seen.failure is not None:
+        raise seen.failure
 
 
 @main.command()
 @_common
 @_format_option("table", "json")
 @click.option("--interval", default=_WATCH_INTERVAL, show_default=True, help="How often to look.")
-def watch(
-    file: Path | None, options: tuple[str, ...], log_level: str | None, form: str, interval: str
-) -> None:
+def watch(origins: Origins, log_level: str | None, form: str, interval: str) -> None:
     """Watch who joins and leaves, live, until Ctrl-C. Writes nothing to the bucket.
 
     A table in a terminal; otherwise, or with --format json, a line for each change.
@@ -149,15 +178,15 @@ def watch(
       s3discovery watch -c s3discovery.properties --interval 5s
     """
     _start_logging(log_level or "error")
-    origins = _origins(file, (*options, f"poll-interval={interval}"))
+    origins = replace(origins, options=(*origins.options, f"poll-interval={interval}"))
     settings = origins.read()
-    _until_signal(_watch(settings, origins.environ, as_json=form == "json"))
+    _until_signal(_watch(origins, settings, as_json=form == "json"))
 
 
 @main.command()
 @_common
 @_format_option("table", "json")
-def config(file: Path | None, options: tuple[str, ...], log_level: str | None, form: str) -> None:
+def config(origins: Origins, log_level: str | None, form: str) -> None:
     """Show every setting as it is understood, and where it was set. Secrets are masked.
 
     \b
@@ -167,8 +196,7 @@ def config(file: Path | None, options: tuple[str, ...], log_level: str | None, f
     from s3discovery import screens
 
     _start_logging(log_level or "warning")
-    origins = _origins(file, options)
-    resolved = describe(origins.read(), origins.values())
+    resolved = describe(origins.read(as_node=True), origins.values())
     if form == "json":
         screens.print_json(
             {line.name: {"value": line.text, "origin": line.origin} for line in resolved},
@@ -197,13 +225,6 @@ def demo(nodes: int, keep: bool) -> None:
     _start_logging("error")
     held = _until_signal(run_demo(nodes=nodes, keep=keep))
     sys.exit(_INTERRUPTED if held is None else 0 if held else 1)
-
-
-def _origins(file: Path | None, options: tuple[str, ...]) -> Origins:
-    """Take the file that was named, or the one in this folder, or none."""
-    if file is None and DEFAULT_FILE.exists():
-        file = DEFAULT_FILE
-    return Origins(file, options, os.environ)
 
 
 def _start_logging(level: str) -> None:
@@ -237,6 +258,10 @@ def _until_signal(main_coroutine: Coroutine[Any, Any, _Result]) -> _Result | Non
             if not signals:
                 raise
             return None
+        finally:
+            # Whatever is still to be waited for, such as a thread that hangs, yields to the next signal.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
 
     return asyncio.run(guarded())
 
@@ -263,10 +288,14 @@ async def _print_events(discovery: Discovery) -> None:
     """Print changes for as long as somebody reads them; the node goes on without."""
     try:
         await _print_changes(discovery, as_json=True)
-    except BrokenPipeError:
-        log.warning("events have no reader any more")
-        # Else what is still buffered would fail once more when the process ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        log.warning("events cannot be written any more error=%s", error.strerror)
+        _give_up_output()
+
+
+def _give_up_output() -> None:
+    """Throw away what is still buffered: it would fail once more when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _print_changes(discovery: Discovery, *, as_json: bool) -> None:
@@ -276,10 +305,10 @@ async def _print_changes(discovery: Discovery, *, as_json: bool) -> None:
         screens.print_change(change, as_json=as_json)
 
 
-async def _watch(settings: Settings, environ: Mapping[str, str], *, as_json: bool) -> None:
+async def _watch(origins: Origins, settings: Settings, *, as_json: bool) -> None:
     from s3discovery import screens
 
-    async with wiring.open_bucket(settings, environ) as bucket, Discovery(settings, bucket) as discovery:
+    async with origins.open_bucket(settings) as bucket, Discovery(settings, bucket) as discovery:
         if as_json or not sys.stdout.isatty():
             await _print_changes(discovery, as_json=as_json)
             return

@@ -27,6 +27,16 @@ __all__ = [
 _KEY_LIMIT_BYTES = 1024  # S3's limit for the key of an object
 _GENERATED_ID_BYTES = 64  # room for an id that is not set but generated
 _SHOWN_CHARS = 120  # of a wrong value in a report
+_IN_FILES = ("credentials-secret-access-key", "credentials-session-token")  # have a key `...-file`, too
+_NEEDED = {
+    "access_key": ("credentials-access-key-id", "credentials-secret-access-key"),
+    "temporary_session": (
+        "credentials-access-key-id",
+        "credentials-secret-access-key",
+        "credentials-session-token",
+    ),
+    "assume_role": ("credentials-role-arn",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,15 @@ class Settings:
     access_key_id: str | None
     secret_access_key: Secret | None
     session_token: Secret | None
+    secret_access_key_file: str | None
+    session_token_file: str | None
+    profile: str | None
+    role_arn: str | None
+    external_id: str | None
+    session_name: str | None
+    credentials_source: str
+    metadata_v1: bool | None
+    java_pid: int | None
     endpoint: str | None
     endpoint_region: str | None
     path_style: bool | None
@@ -140,6 +159,7 @@ def _contradictions(values: Mapping[str, str | Value], found: Mapping[str, Any])
     """Yield what is wrong between settings that are right each by itself."""
     yield from _clashing_durations(values, found)
     yield from _missing_credentials(found)
+    yield from _doubled_secrets(found)
     if found.get("bind_port") == 0 and found.get("broker", "amqtt") != "amqtt":
         yield _problem(
             values, "bind-port", "write the port of the broker; only broker:amqtt can take any free one"
@@ -175,19 +195,19 @@ def _clashing_durations(values: Mapping[str, str | Value], found: Mapping[str, A
 
 
 def _missing_credentials(found: Mapping[str, Any]) -> Iterator[Problem]:
-    needed = {
-        "access_key": ("credentials-access-key-id", "credentials-secret-access-key"),
-        "temporary_session": (
-            "credentials-access-key-id",
-            "credentials-secret-access-key",
-            "credentials-session-token",
-        ),
-    }
     kind = found.get("credentials_type", "")
-    for name in needed.get(kind, ()):
+    asker = found.get("credentials_source", "") if kind == "assume_role" else ""
+    for name in (*_NEEDED.get(kind, ()), *_NEEDED.get(asker, ())):
         # A key that is not among `found` was written wrong, and has been reported already.
-        if found.get(BY_NAME[name].attribute, name) is None:
+        in_file = found.get(BY_NAME[f"{name}-file"].attribute) if name in _IN_FILES else None
+        if found.get(BY_NAME[name].attribute, name) is None and in_file is None:
             yield Problem(name, None, f"is missing; credentials-type:{kind} needs it")
+
+
+def _doubled_secrets(found: Mapping[str, Any]) -> Iterator[Problem]:
+    for name in _IN_FILES:
+        if found.get(BY_NAME[name].attribute) and found.get(BY_NAME[f"{name}-file"].attribute):
+            yield Problem(f"{name}-file", None, f"leave out either this or {name}: only one of them can hold")
 
 
 def _problem(values: Mapping[str, str | Value], name: str, cure: str) -> Problem:

@@ -31,6 +31,12 @@ _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}", re.ASCII)
 _REGION = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 _PRINTABLE = re.compile(r"[!-~]+")
+_PROFILE = re.compile(r"[^\s\[\]\x00-\x1f\x7f](?:[^\[\]\x00-\x1f\x7f]{0,126}[^\s\[\]\x00-\x1f\x7f])?")
+# Sources: IAM's API reference of AssumeRole. Stores of other makers leave the account out.
+_ROLE_ARN = re.compile(r"arn:[a-z-]+:(?:iam|sts):[a-z0-9-]*:[0-9]*:[!-~]{1,2000}", re.ASCII)
+_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+_SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+_PROCESS_ID_LIMIT = 2**22  # Linux: /proc/sys/kernel/pid_max is never more
 _LOOKS_LIKE_IPV4 = re.compile(r"[0-9.]+")
 
 
@@ -292,6 +298,46 @@ def read_printable(text: str) -> str:
 def read_secret(text: str) -> Secret:
     """Read a secret: as `read_printable`, hidden from then on."""
     return Secret(read_printable(text))
+
+
+def read_profile(text: str) -> str:
+    """Read the name of a profile, as it stands between brackets in AWS's files."""
+    _refuse_outer_spaces(text)
+    if _PROFILE.fullmatch(text) is None:
+        raise WrongTextError("write the name of a profile alone, without brackets, such as production")
+    return text
+
+
+def read_role_arn(text: str) -> str:
+    """Read the ARN of a role."""
+    _refuse_outer_spaces(text)
+    if _ROLE_ARN.fullmatch(text) is None:
+        raise WrongTextError("write the ARN of a role, such as arn:aws:iam::123456789012:role/mqtt")
+    return text
+
+
+def read_external_id(text: str) -> str:
+    """Read an external id, as STS allows them."""
+    _refuse_outer_spaces(text)
+    if _EXTERNAL_ID.fullmatch(text) is None:
+        raise WrongTextError("write 2 to 1224 letters, digits and _+=,.@:/- as the trust policy has them")
+    return text
+
+
+def read_session_name(text: str) -> str:
+    """Read the name of a role's session, as STS allows them."""
+    _refuse_outer_spaces(text)
+    if _SESSION_NAME.fullmatch(text) is None:
+        raise WrongTextError("write 2 to 64 letters, digits and _+=,.@- such as mqtt-node-1")
+    return text
+
+
+def read_process_id(text: str) -> int:
+    """Read the id of a process."""
+    _refuse_outer_spaces(text)
+    if _WHOLE.fullmatch(text) is None or not 0 < int(text) <= _PROCESS_ID_LIMIT:
+        raise WrongTextError("write the id of a running process, such as 4711")
+    return int(text)
 
 
 def read_path(text: str) -> str:

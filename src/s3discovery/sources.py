@@ -1,4 +1,4 @@
-"""Where settings are written: a properties file, the environment, options; and Java's system properties.
+"""Where settings are written: a properties file, the environment, options.
 
 An option wins over the environment, that over the file, that over the default (which `config.parse`
 adds). Nothing is interpreted here; texts go on as they stand, with where they came from.
@@ -6,7 +6,6 @@ adds). Nothing is interpreted here; texts go on as they stand, with where they c
 
 import io
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,9 +16,6 @@ from s3discovery.errors import Problem, SettingsError
 
 FILE_LIMIT_BYTES = 1024 * 1024  # a settings file is a few kilobytes; more is the wrong file
 PREFIX = "S3DISCOVERY_"
-# Weakest first: Java puts JAVA_TOOL_OPTIONS and JDK_JAVA_OPTIONS before the command line, start
-# scripts put JAVA_OPTS into it.
-JAVA_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "JAVA_OPTS")
 # What Kubernetes and Docker put into the environment beside a service that is called s3discovery.
 _SERVICE_VARIABLE = re.compile(r"S3DISCOVERY_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
@@ -121,25 +117,3 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Value]:
 
 def _is_of_service(variable: str, text: str) -> bool:
     return _SERVICE_VARIABLE.fullmatch(variable) is not None or _SERVICE_ADDRESS.match(text) is not None
-
-
-def java_system_properties(arguments: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the Java system properties of `-Dname=value` arguments and of Java's option variables.
-
-    An argument may come with or without its `-D`, and wins over JAVA_OPTS, that over JDK_JAVA_OPTIONS,
-    that over JAVA_TOOL_OPTIONS. Raises SettingsError where a quote is not closed."""
-    words: list[str] = []
-    problems: list[Problem] = []
-    for variable in JAVA_VARIABLES:
-        try:
-            words += [word for word in shlex.split(environ.get(variable, "")) if word.startswith("-D")]
-        except ValueError:
-            problems.append(Problem(variable, None, "close its quote; it was not read"))
-    if problems:
-        raise SettingsError(problems, "environment")
-    found: dict[str, str] = {}
-    for word in (*words, *arguments):
-        name, _, text = word.removeprefix("-D").partition("=")
-        if name:
-            found[name] = text
-    return found

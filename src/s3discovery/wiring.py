@@ -8,9 +8,11 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from s3discovery import sources
 from s3discovery.agent import Agent, Parts
@@ -18,39 +20,63 @@ from s3discovery.brokers import Broker, BrokerFactory
 from s3discovery.clock import Clock, SystemClock
 from s3discovery.config import Settings, Value, parse, unknown_keys
 from s3discovery.discovery import Discovery
-from s3discovery.errors import Problem, SettingsError
+from s3discovery.errors import BrokerError, DiscoveryError, Problem, SettingsError
 from s3discovery.node import Member
 from s3discovery.own_address import find_own_address
 from s3discovery.s3 import S3Bucket
+
+if TYPE_CHECKING:
+    from s3discovery.credentials import CredentialsProvider
 
 log = logging.getLogger(__name__)
 
 DEFAULT_FILE = Path("s3discovery.properties")
 _BROKERS = "s3discovery.brokers"  # entry-point group
+_NO_BROKER = "none"
 _ID_BYTES = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """Where this process takes its settings from.
+    """Where this process takes its settings and credentials from.
 
-    `file` None: the environment and `options` (texts `key=value`) alone."""
+    `file` None: the environment and `options` (texts `key=value`) alone. `java_properties` are texts
+    `name=value`, for credentials that HiveMQ would take from Java's system properties."""
 
     file: Path | None = DEFAULT_FILE
     options: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    java_properties: tuple[str, ...] = ()
 
     def values(self) -> dict[str, Value]:
         """Return every key that is set anywhere; raises SettingsError if the file cannot be read."""
         return sources.gather(file=self.file, environ=self.environ, options=self.options)
 
-    def read(self) -> Settings:
-        """Return the settings; unknown keys are logged. Raises SettingsError with all problems."""
+    def read(self, *, as_node: bool = False) -> Settings:
+        """Return the settings; unknown keys are logged. Raises SettingsError with all problems.
+
+        `as_node`: the broker must be installed, which those who only look can do without."""
         values = self.values()
         for key, nearest in unknown_keys(values):
             hint = f", is {nearest} meant?" if nearest else ""
             log.warning("unknown key ignored key=%r origin=%s%s", key, values[key].origin, hint)
-        return parse(values)
+        settings, problems = None, list[Problem]()
+        try:
+            settings = parse(values)
+        except SettingsError as error:
+            problems.extend(error.problems)
+        if as_node and "broker" not in {problem.key for problem in problems}:
+            problems.extend(_check_broker(values.get("broker")))
+        if settings is not None:
+            problems.extend(self._check_credentials(settings))
+        if settings is None or problems:
+            raise SettingsError(problems)
+        return settings
+
+    def open_bucket(self, settings: Settings, clock: Clock | None = None) -> S3Bucket:
+        """Return the bucket that the settings name, not entered yet; raises SettingsError."""
+        clock = clock or SystemClock()
+        return S3Bucket.from_settings(settings, self._provider(settings, clock), clock)
 
     def mark(self) -> object:
         """Return what changes when the file does."""
@@ -62,37 +88,67 @@ class Origins:
             return type(error)
         return found.st_mtime_ns, found.st_size, found.st_ino
 
+    def _provider(self, settings: Settings, clock: Clock) -> "CredentialsProvider":
+        from s3discovery.credentials import provider_for
+
+        return provider_for(settings, self.environ, java_arguments=self.java_properties, clock=clock)
+
+    def _check_credentials(self, settings: Settings) -> Iterator[Problem]:
+        """Yield why there can be no credentials of the configured type; nobody is asked for any."""
+        try:
+            self._provider(settings, SystemClock())
+        except SettingsError as error:
+            yield from error.problems
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at the bucket showed; `now_s` is S3's time then, `problems` are skipped files by key."""
+    """What one look at the bucket showed.
+
+    `now_s` is S3's time then, `problems` are skipped files by key; `failure` is why some file could not be
+    read, None if the members are all there are."""
 
     members: tuple[Member, ...]
     now_s: float | None
     problems: Mapping[str, str]
+    failure: DiscoveryError | None = None
 
 
-def open_bucket(settings: Settings, environ: Mapping[str, str], clock: Clock | None = None) -> S3Bucket:
-    """Return the bucket that the settings name, not entered yet; raises SettingsError."""
-    from s3discovery.credentials import provider_for
-
-    return S3Bucket.from_settings(settings, provider_for(settings, environ), clock)
+def _check_broker(named: Value | None) -> Iterator[Problem]:
+    """Yield why the broker is not to be had here; nothing is made or started."""
+    if named is None:
+        return
+    try:
+        _find_broker(named.text)
+    except SettingsError as error:
+        for problem in error.problems:
+            yield replace(problem, cure=f"{problem.cure} (set in {named.origin})")
 
 
 def make_broker(settings: Settings, cluster_id: str, look_now: Callable[[], None]) -> Broker | None:
     """Return the broker that the settings name, not entered yet; None for `broker:none`.
 
     Raises SettingsError for a name that nothing installed provides."""
-    if settings.broker == "none":
+    factory = _find_broker(settings.broker)
+    return None if factory is None else factory(settings, cluster_id, look_now)
+
+
+def _find_broker(name: str) -> BrokerFactory | None:
+    """Return what makes the broker `name`, None for none; raises SettingsError if nothing installed does."""
+    if name == _NO_BROKER:
         return None
     from importlib.metadata import entry_points
 
     known = {point.name: point for point in entry_points(group=_BROKERS)}
-    if settings.broker not in known:
-        cure = f"nothing installed drives such a broker; write one of none, {', '.join(sorted(known))}"
-        raise SettingsError([Problem("broker", settings.broker, cure)])
-    factory: BrokerFactory = known[settings.broker].load()
-    return factory(settings, cluster_id, look_now)
+    if name not in known:
+        known_names = ", ".join([_NO_BROKER, *sorted(known)])
+        cure = f"nothing installed drives such a broker; write one of {known_names}"
+        raise SettingsError([Problem("broker", name, cure)])
+    try:
+        factory: BrokerFactory = known[name].load()
+    except (BrokerError, ImportError, AttributeError) as error:
+        raise SettingsError([Problem("broker", name, f"cannot be loaded: {error}")]) from error
+    return factory
 
 
 def make_cluster_id() -> str:
@@ -103,16 +159,16 @@ def make_cluster_id() -> str:
 def make_agent(
     origins: Origins,
     clock: Clock | None = None,
-    broker: Callable[[Settings, str, Callable[[], None]], Broker | None] = make_broker,
+    broker: BrokerFactory | None = None,
 ) -> Agent:
-    """Return the agent of this process; `broker` makes its broker where the settings do not say."""
+    """Return the agent of this process; `broker` makes its broker instead of what the settings name."""
     clock = clock or SystemClock()
     return Agent(
         Parts(
-            read_settings=origins.read,
+            read_settings=partial(origins.read, as_node=broker is None),
             settings_mark=origins.mark,
-            open_bucket=lambda settings: open_bucket(settings, origins.environ, clock),
-            make_broker=broker,
+            open_bucket=lambda settings: origins.open_bucket(settings, clock),
+            make_broker=broker or make_broker,
             find_address=lambda settings, port: find_own_address(settings, origins.environ, port=port),
             make_cluster_id=make_cluster_id,
             clock=clock,
@@ -120,13 +176,15 @@ def make_agent(
     )
 
 
-async def look(settings: Settings, environ: Mapping[str, str] = os.environ) -> Look:
+async def look(origins: Origins, settings: Settings | None = None) -> Look:
     """Look at the bucket once, writing nothing; raises DiscoveryError if that fails."""
-    async with open_bucket(settings, environ) as bucket, Discovery(settings, bucket) as discovery:
+    settings = settings or origins.read()
+    async with origins.open_bucket(settings) as bucket, Discovery(settings, bucket) as discovery:
         if discovery.status.error is not None:
             raise discovery.status.error
         members = tuple(sorted(discovery.members, key=lambda member: member.cluster_id))
-        return Look(members, discovery.now_s, discovery.status.problems)
+        status = discovery.status
+        return Look(members, discovery.now_s, status.problems, status.read_error)
 
 
 def discover(file: str | Path | None = DEFAULT_FILE, **options: str) -> list[Member]:
@@ -134,7 +192,10 @@ def discover(file: str | Path | None = DEFAULT_FILE, **options: str) -> list[Mem
 
     `options` are settings by key, `-` written as `_`, and win over the file (None: no file):
     `discover(None, s3_bucket_name="hivemq", s3_bucket_region="us-east-1", ...)`.
-    Raises SettingsError for wrong settings, another DiscoveryError if the bucket cannot be listed."""
+    Raises SettingsError for wrong settings, another DiscoveryError if the bucket cannot be listed or a file
+    in it cannot be read."""
     texts = tuple(f"{key.replace('_', '-')}={text}" for key, text in options.items())
-    settings = Origins(Path(file) if file is not None else None, texts).read()
-    return list(asyncio.run(look(settings)).members)
+    seen = asyncio.run(look(Origins(Path(file) if file is not None else None, texts)))
+    if seen.failure is not None:
+        raise seen.failure
+    return list(seen.members)

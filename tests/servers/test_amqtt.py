@@ -114,6 +114,16 @@ class Subscriber:
             self.got.append((message.topic.value, message.payload, message.qos))
 
 
+async def test_a_node_of_another_broker_is_skipped() -> None:
+    async with cluster("a", "b") as brokers:
+        hive = Member("hive", Address("10.0.0.9", 7800))
+        await brokers["a"].apply(frozenset({member("b", brokers["b"]), hive}))
+        assert brokers["a"].skipped == {"hive"}
+        assert await brokers["a"].cluster() == {"b"}
+        await brokers["a"].apply(frozenset({member("b", brokers["b"])}))
+        assert brokers["a"].skipped == frozenset()
+
+
 async def test_a_message_of_each_node_reaches_every_subscriber_once() -> None:
     async with cluster("a", "b", "c") as brokers, AsyncExitStack() as stack:
         subscribers = [

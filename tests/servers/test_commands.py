@@ -44,6 +44,7 @@ class Server(Protocol):
     endpoint: str
     credentials: Credentials
     reader: Credentials
+    lister: Credentials
 
     def new_bucket(self) -> str: ...
 
@@ -305,6 +306,17 @@ class TestMembers:
         assert (form.code, json.loads(form.out)) == (0, [])
         assert (table.code, table.out) == (0, "")
         assert f"no members in s3://{place.name}/{PREFIX}" in table.err
+
+    async def test_files_that_may_not_be_read_are_no_empty_cluster(self, place: Place) -> None:
+        await place.plant(a=body("a"))
+        lister = place.server.lister
+        config = place.write(
+            credentials_access_key_id=lister.access_key_id,
+            credentials_secret_access_key=lister.secret_access_key.reveal(),
+        )
+        ended = await place.call("members", "-c", config, "--format", "json")
+        assert (ended.code, json.loads(ended.out)) == (1, [])
+        assert "s3:GetObject" in ended.err.splitlines()[-1]
 
     async def test_asks_and_writes_nothing_and_a_reader_may_do_it(self, place: Place) -> None:
         await place.plant(a=body("a"), dead=body("dead"), empty=b"")
@@ -611,7 +623,7 @@ class TestRun:
         os.close(near)
         node = await place.start("run", "--events", "-c", place.write(cluster_id="a"), stdout=far)
         os.close(far)
-        await node.says("events have no reader any more")
+        await node.says("events cannot be written any more error=Broken pipe")
         await place.plant(b=body("b"))
         await node.says("member joined cluster_id='b'")
         node.send(signal.SIGTERM)

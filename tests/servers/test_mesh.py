@@ -1,15 +1,17 @@
 """The mesh on real sockets: who gets in, what arrives, what is counted."""
 
 import asyncio
+import errno
 import logging
 import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import psutil
 import pytest
 import zmq
 from zmq.utils import z85
@@ -17,6 +19,7 @@ from zmq.utils import z85
 from s3discovery.errors import BrokerError
 from s3discovery.mesh import Mesh, MeshCounts, Message, wire
 from s3discovery.mesh.link import KeyPair, Limits
+from s3discovery.mesh.names import FindAddresses, Found, Names
 from s3discovery.mesh.wire import Frame
 from s3discovery.node import Address, Member
 
@@ -43,7 +46,13 @@ class Node:
 
 @asynccontextmanager
 async def running(
-    name: str, *, port: int = 0, limits: Limits | None = None, look: Callable[[], None] = lambda: None
+    name: str,
+    *,
+    host: str = HOST,
+    port: int = 0,
+    limits: Limits | None = None,
+    look: Callable[[], None] = lambda: None,
+    find: FindAddresses | None = None,
 ) -> AsyncIterator[Node]:
     delivered: list[Message] = []
     looks: list[float] = []
@@ -55,7 +64,7 @@ async def running(
         looks.append(time.monotonic())
         look()
 
-    async with Mesh(HOST, port, deliver, look_now, limits) as mesh:
+    async with Mesh(host, port, deliver, look_now, limits, find) as mesh:
         yield Node(name, mesh, delivered, looks)
 
 
@@ -135,13 +144,18 @@ async def test_payloads_arrive_byte_for_byte() -> None:
         Message("binary/é/漢", bytes(range(256)), 2, retain=True),
         Message("empty", b"", 0),
         Message("large", os.urandom(1_000_000), 1),
+        Message("larger", os.urandom(20_000_000), 2),
+        Message("t" * 65_535, b"x" * 200_000, 0),
+        Message("end", b"", 0),
     ]
     async with running("a") as a, running("b") as b:
         await join(a, b)
         for message in messages:
             a.mesh.publish(message)
-        await until(lambda: len(b.delivered) == 3)
+        await until(lambda: len(b.delivered) == len(messages))
         assert b.delivered == messages
+        await until(lambda: a.counts.unconfirmed == 0)
+        assert (b.counts.lost, b.counts.garbled) == (0, 0)
 
 
 async def test_topics_of_the_broker_itself_stay_at_home() -> None:
@@ -383,6 +397,22 @@ async def test_garbage_from_a_member_is_counted_and_harmless(caplog: pytest.LogC
     assert "mesh.lost count=" in caplog.text
 
 
+async def test_a_large_message_of_which_a_part_is_missing_is_lost_alone() -> None:
+    keys = KeyPair.new()
+    large = Frame(wire.PUBLISH, 1, 1, keys.public_hex, Message("t", b"x" * 1_000_000, 1))
+    good = Message("t", b"good", 1)
+    first, second, *_ = wire.cut(wire.encode(large))
+    async with running("b") as b:
+        b.mesh.apply(frozenset({member_with(keys)}))
+        with Intruder(b, keys) as intruder:
+            intruder.send(first)
+            intruder.send(Frame(wire.PUBLISH, 1, 2, keys.public_hex, good))
+            intruder.send(second)
+            await until(lambda: b.counts.garbled)
+        assert b.delivered == [good]
+        assert (b.counts.lost, b.counts.garbled, b.counts.duplicates) == (1, 1, 0)
+
+
 async def test_false_acks_confirm_nothing() -> None:
     """A peer that acknowledges what was never sent, or other links, is not believed."""
     keys = KeyPair.new()
@@ -399,6 +429,8 @@ async def test_false_acks_confirm_nothing() -> None:
                 a.mesh.publish(message)
             await until(lambda: server.poll(0))
             route = server.recv_multipart()[0]
+            server.send_multipart([route, wire.encode(Frame(wire.ACK, 1, 0, "x"))])
+            await until(a.mesh.established)
             for ack in (
                 Frame(wire.ACK, 1, 99, "x"),
                 Frame(wire.ACK, 5, 3, "x"),
@@ -417,6 +449,76 @@ async def test_false_acks_confirm_nothing() -> None:
         context.term()
 
 
+def resident_bytes() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+async def test_strangers_cannot_fill_the_memory() -> None:
+    """A caller that says only that it speaks CURVE may send one short command, and that soon."""
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + bytes(32)
+    size = 60 * 2**20
+    async with running("a") as a, AsyncExitStack() as stack:
+        calls = []
+        for _ in range(8):
+            reader, writer = await asyncio.open_connection(HOST, a.mesh.port)
+            stack.callback(writer.transport.abort)
+            writer.write(greeting)
+            await reader.readexactly(len(greeting))
+            calls.append((reader, writer))
+        before, most, idle = resident_bytes(), 0, calls.pop()
+        garbage = b"x" * 2**18
+
+        async def pour(writer: asyncio.StreamWriter) -> None:
+            nonlocal most
+            writer.write(b"\x06" + size.to_bytes(8, "big"))
+            try:
+                for _ in range(size // len(garbage)):
+                    writer.write(garbage)
+                    await writer.drain()
+                    most = max(most, resident_bytes())
+            except ConnectionError:
+                return
+
+        await asyncio.gather(*(pour(writer) for _, writer in calls))
+        assert most - before < 40 * 2**20
+        async with asyncio.timeout(5):
+            assert await idle[0].read() == b""  # who says nothing more is let go
+
+
+async def test_a_member_with_our_own_key_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    """A changed cluster-id leaves the old file behind: it is no other node."""
+    async with running("a") as a, running("b") as b:
+        await join(a, b)
+        for _ in range(3):
+            a.mesh.apply(frozenset({b.member, replace(a.member, cluster_id="old")}))
+        a.mesh.publish(Message("t", b"", 0))
+        await until(lambda: b.delivered)
+        b.mesh.publish(Message("t", b"", 0))
+        await until(lambda: a.delivered)
+        assert (a.counts.sent, len(a.delivered)) == (1, 1)
+        assert a.mesh.skipped == {"old"}
+    assert caplog.text.count("mesh.skipped") == 1
+    assert "peer='old' reason=its key is this node's own" in caplog.text
+
+
+async def test_messages_for_a_peer_that_no_link_can_be_opened_to_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: "zmq.Socket[bytes]", endpoint: str) -> None:
+        raise zmq.ZMQError(errno.EMFILE)
+
+    async with running("a") as a:
+        with monkeypatch.context() as patch:
+            patch.setattr(zmq.Socket, "connect", refuse)
+            a.mesh.apply(frozenset({member_with(KeyPair.new())}))
+        a.mesh.publish(Message("t", b"", 0))
+        a.mesh.publish(Message("$SYS/x", b"", 0))
+        assert (a.counts.sent, a.counts.dropped) == (0, 1)
+        a.mesh.apply(frozenset())
+        a.mesh.publish(Message("t", b"", 0))
+        assert a.counts.dropped == 1
+
+
 async def test_a_member_that_is_no_peer_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
     async with running("a") as a, running("b") as b:
         odd = frozenset(
@@ -430,6 +532,7 @@ async def test_a_member_that_is_no_peer_hides_no_other(caplog: pytest.LogCapture
         for _ in range(3):
             a.mesh.apply(odd | {b.member})
         await until(lambda: a.mesh.established() == {"b"})
+        assert a.mesh.skipped == {member.cluster_id for member in odd}
         assert caplog.text.count("mesh.skipped") == 3
         assert "\u202e" not in caplog.text
 
@@ -528,24 +631,131 @@ async def test_any_way_to_say_where_listens_for_loopback(host: str | None) -> No
         await writer.wait_closed()
 
 
-async def test_peers_meet_over_ipv6() -> None:
+@pytest.fixture
+def needs_ipv6() -> None:
     with socket.socket(socket.AF_INET6) as probe:
         try:
             probe.bind(("::1", 0))
         except OSError:
             pytest.skip("this machine has no IPv6")
-    delivered: list[Message] = []
 
-    async def deliver(message: Message) -> None:
-        delivered.append(message)
 
-    async with (
-        Mesh("::1", 0, deliver, lambda: None) as a,
-        Mesh("[::1]", 0, deliver, lambda: None) as b,
-    ):
-        b.apply(frozenset({Member("a", Address("::1", a.port), a.metadata)}))
-        a.apply(frozenset({Member("b", Address("[::1]", b.port), b.metadata)}))
-        await until(lambda: a.established() and b.established())
+@pytest.mark.usefixtures("needs_ipv6")
+async def test_peers_meet_over_ipv6() -> None:
+    async with running("a", host="::1") as a, running("b", host="[::1]") as b:
+        b.mesh.apply(frozenset({replace(a.member, address=Address("::1", a.mesh.port))}))
+        a.mesh.apply(frozenset({replace(b.member, address=Address("[::1]", b.mesh.port))}))
+        await until(lambda: a.mesh.established() and b.mesh.established())
+
+
+class Directory:
+    """Names and their addresses, to be changed; a name that is not in it gets no answer at all."""
+
+    def __init__(self, **names: Found) -> None:
+        self.names = names
+        self.asked: list[str] = []
+
+    async def find(self, host: str) -> Found:
+        self.asked.append(host)
+        if host not in self.names:
+            await asyncio.Event().wait()
+        if not self.names[host]:
+            raise OSError(f"{host} is not known")
+        return self.names[host]
+
+
+def named(node: Node, host: str) -> Member:
+    return replace(node.member, address=Address(host, node.mesh.port))
+
+
+@pytest.mark.usefixtures("needs_ipv6")
+async def test_a_name_of_either_family_is_dialled() -> None:
+    directory = Directory(four=(HOST,), six=("::1",), both=("::1", HOST))
+    async with running("a", find=directory.find) as a, running("b", host="::1") as b, running("c") as c:
+        for node in (b, c):
+            node.mesh.apply(frozenset({a.member}))
+        a.mesh.apply(frozenset({named(b, "six"), named(c, "four")}))
+        await until(lambda: a.mesh.established() == {"b", "c"})
+        a.mesh.apply(frozenset({named(c, "both")}))  # where nobody listens at the first of its addresses
+        await until(lambda: a.mesh.established() == {"c"})
+
+
+async def test_a_dead_name_delays_nobody() -> None:
+    directory = Directory()
+    async with running("a", find=directory.find) as a, running("b") as b:
+        await join(a, b)
+        dead = [
+            Member(
+                f"dead-{number}", Address(f"dead-{number}.example", 7800), member_with(KeyPair.new()).metadata
+            )
+            for number in range(20)
+        ]
+        a.mesh.apply(frozenset({b.member, *dead}))
+        await until(lambda: len(directory.asked) == 20)
+        for _ in range(20):
+            b.delivered.clear()
+            a.mesh.publish(Message("t", b"", 0))
+            await until(lambda: b.delivered, within_s=0.5)
+        await until(lambda: a.counts.unconfirmed == 20 * 20)
+        assert (a.counts.sent, a.counts.dropped) == (20 * 21, 0)
+        a.mesh.apply(frozenset({b.member}))
+        assert a.counts.abandoned == 20 * 20
+
+
+async def test_zeromq_itself_never_looks_a_name_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled: list[str] = []
+    connect = zmq.Socket.connect
+
+    def spy(self: "zmq.Socket[bytes]", endpoint: str) -> object:
+        dialled.append(endpoint)
+        return connect(self, endpoint)
+
+    monkeypatch.setattr(zmq.Socket, "connect", spy)
+    async with running("a") as a, running("b") as b:
+        b.mesh.apply(frozenset({a.member}))
+        a.mesh.apply(frozenset({named(b, "localhost")}))
+        await until(lambda: len(dialled) >= 2)
+        assert not any("localhost" in endpoint for endpoint in dialled)
+
+
+async def test_what_is_published_before_a_name_is_known_waits_for_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    directory = Directory(b=())
+    async with running("a", find=directory.find) as a, running("b") as b:
+        b.mesh.apply(frozenset({a.member}))
+        a.mesh.apply(frozenset({named(b, "b")}))
+        for message in numbered(50):
+            a.mesh.publish(message)
+        await until(lambda: "error=b is not known" in caplog.text)
+        assert (a.counts.unconfirmed, a.counts.dropped) == (50, 0)
+        directory.names["b"] = (HOST,)
+        await until(lambda: len(b.delivered) == 50)
+        assert b.delivered == numbered(50)
+        assert (b.counts.lost, b.counts.duplicates) == (0, 0)
+
+
+async def test_a_peer_that_has_moved_is_found_and_nothing_is_lost() -> None:
+    """A name may lead to where the peer was before for some time yet."""
+    directory = Directory(b=("127.0.0.9",))
+    async with running("a", find=directory.find) as a, running("b") as b:
+        b.mesh.apply(frozenset({a.member}))
+        a.mesh.apply(frozenset({named(b, "b")}))
+        await until(lambda: directory.asked)
+        for message in numbered(50):
+            a.mesh.publish(message)
+        directory.names["b"] = (HOST,)
+        await until(lambda: len(b.delivered) == 50)
+        await until(lambda: a.counts.unconfirmed == 0)
+        assert b.delivered == numbered(50)
+        assert (b.counts.lost, b.counts.duplicates, a.counts.abandoned) == (0, 0, 0)
+
+
+async def test_names_are_looked_up_for_real() -> None:
+    assert HOST in await Names().find("localhost")
+    for host in ("no-such-host.invalid", "a" * 64 + ".example"):
+        with pytest.raises(OSError, match=r"."):
+            await Names().find(host)
 
 
 async def test_an_error_of_the_caller_stays_what_it_is() -> None:

@@ -329,6 +329,7 @@ class TestRetries:
                 await bucket.list("")
         assert clock.slept_s == []
         assert (caught.value.status, caught.value.code) == (503, "SlowDown")
+        assert caught.value.retry_after_s == 120, "so that the next poll can wait for it"
 
     @pytest.mark.parametrize(
         "lost", [RESET, http(200, "12345")[:-2] + RESET, http(502)], ids=["reset", "cut", "gateway"]

@@ -288,8 +288,30 @@ class TestBroker:
             await machine.clock.advance(POLL_S * 3)
         assert messages(caplog, "cluster ") == ["cluster formed 2/2"]
 
+    async def test_nobody_waits_for_those_that_can_never_be_peers(
+        self, machine: Machine, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        assert machine.broker is not None
+        machine.broker.never_peers = frozenset({"hive"})
+        for name in ("b", "hive"):
+            machine.bucket.plant(f"nodes/{name}", body(name))
+        async with machine.running():
+            await machine.clock.advance(POLL_S * 3)
+        assert messages(caplog, "cluster ") == [
+            "cluster formed 2/2 (1 in the bucket skipped: no peers of this broker)"
+        ]
+
 
 class TestSettings:
+    @pytest.mark.parametrize(("poll_interval", "warnings"), [("20s", 0), ("21s", 1)])
+    async def test_a_poll_interval_too_long_to_notice_an_outage_is_warned_of(
+        self, machine: Machine, caplog: pytest.LogCaptureFixture, poll_interval: str, warnings: int
+    ) -> None:
+        machine.settings = make_settings(cluster_id="a", poll_interval=poll_interval)
+        async with machine.running():
+            assert len(messages(caplog, "an outage of the store between two polls")) == warnings
+
     async def test_a_changed_prefix_moves_the_own_file_at_once(self, machine: Machine) -> None:
         async with machine.running():
             machine.change(replace(machine.settings, file_prefix="moved/"))

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -213,7 +215,31 @@ class TestWatch:
         assert "poll-interval" in result.output
 
 
-def test_a_broker_that_is_not_installed_is_a_wrong_setting() -> None:
-    result = call("run", *options(*GOOD, "broker=nonsense", "bind-address=10.0.0.1"))
+@pytest.mark.parametrize("command", ["run", "config"])
+def test_a_broker_that_is_not_installed_is_told_with_all_other_problems(command: str) -> None:
+    result = call(command, *options(*GOOD, "broker=nonsense", "bind-address=10.0.0.1", "poll-interval=often"))
     assert result.exit_code == 2
-    assert "broker='nonsense'" in result.output
+    assert "2 problems in the settings:\n  - poll-interval='often'" in result.output
+    assert "\n  - broker='nonsense': nothing installed drives such a broker" in result.output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_output_that_cannot_be_written_is_an_error_and_no_traceback(tmp_path: Path) -> None:
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii", "S3DISCOVERY_FILE_PREFIX": "ünï/"}
+    options = [
+        "s3-bucket-region=us-east-1",
+        "s3-bucket-name=hivemq",
+        "file-expiration=6h",
+        "update-interval=3h",
+    ]
+    command = [sys.executable, "-m", "s3discovery", "config", *(f"-o{option}" for option in options)]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            command, env=environ, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert ended.returncode == 1
+    assert b"cannot be written: No space left on device" in ended.stderr
+    assert b"Traceback" not in ended.stderr
+    shown = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert rb"\xfcn\xef/" in shown.stdout

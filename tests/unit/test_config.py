@@ -95,6 +95,20 @@ WRONG: dict[str, list[str]] = {
     "credentials-access-key-id": ["AK IA", "AKIA ", "AKIÄ", "AK\nIA", "\x7f"],
     "credentials-secret-access-key": ["s3cr3t ", " s3cr3t", "s3 cr3t", "s3cr3t\n", "s3cr3t\xe9"],
     "credentials-session-token": ["s3cr3t ", " s3cr3t", "s3 cr3t", "s3cr3t\n", "s3cr3t\xe9"],
+    "credentials-secret-access-key-file": [" ", "a\nb"],
+    "credentials-session-token-file": [" ", "a\x00b"],
+    "credentials-profile": ["[default]", "a ", "a\nb", "x" * 200],
+    "credentials-role-arn": [
+        "mqtt",
+        "arn:aws:s3:::bucket",
+        "arn:aws:iam::1:role/a b",
+        "arn:aws:iam::1:role/x ",
+    ],
+    "credentials-external-id": ["a", "a b", "é" * 3, "x" * 2000],
+    "credentials-session-name": ["a", "a b", "a/b", "x" * 65],
+    "credentials-source": ["", "Default", "assume_role", "anonymous", "x"],
+    "credentials-metadata-v1": ["yes", "1", "true "],
+    "java-pid": ["0", "-1", "1.5", "x", "99999999"],
     "s3-endpoint": [
         "ftp://h",
         "https:/h",
@@ -168,10 +182,30 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
     ],
     "poll-interval": [("0.5", 0.5), ("100ms", 0.1), ("1d", 86400.0), ("10", 10.0), ("1m", 60.0)],
     "compatibility": [("hivemq-3", "hivemq-3")],
-    "credentials-type": [(kind, kind) for kind in CREDENTIALS_TYPES[:5]],
+    "credentials-type": [
+        (kind, kind)
+        for kind in CREDENTIALS_TYPES
+        if kind not in ("access_key", "temporary_session", "assume_role")  # which need other keys
+    ],
     "credentials-access-key-id": [("AKIA", "AKIA"), ("", None)],
     "credentials-secret-access-key": [("ab+/cd==", Secret("ab+/cd==")), ("", None)],
     "credentials-session-token": [("ab+/cd==", Secret("ab+/cd==")), ("", None)],
+    "credentials-secret-access-key-file": [("/run/secrets/s", "/run/secrets/s"), ("", None)],
+    "credentials-session-token-file": [("/run/secrets/t", "/run/secrets/t"), ("", None)],
+    "credentials-profile": [("default", "default"), ("my team", "my team"), ("", None)],
+    "credentials-role-arn": [
+        (arn, arn)
+        for arn in (
+            "arn:aws:iam::123456789012:role/path/x",
+            "arn:aws-cn:iam::1:role/x",
+            "arn:aws:iam:::role/x",
+        )
+    ],
+    "credentials-external-id": [("a:b/c=1", "a:b/c=1"), ("", None)],
+    "credentials-session-name": [("node-1@eu", "node-1@eu"), ("", None)],
+    "credentials-source": [(kind, kind) for kind in ("default", "container", "sso")],
+    "credentials-metadata-v1": [("true", True), ("FALSE", False), ("", None)],
+    "java-pid": [("1", 1), ("4194304", 4194304), ("", None)],
     "s3-endpoint": [
         (text, text)
         for text in (
@@ -230,6 +264,8 @@ def test_every_key_is_tried() -> None:
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
 def test_examples_and_defaults_are_right(key: Key) -> None:
     credentials = {each.name: each.example for each in KEYS if each.name.startswith("credentials-")}
+    for secret in ("credentials-secret-access-key", "credentials-session-token"):
+        del credentials[secret if key.name == f"{secret}-file" else f"{secret}-file"]
     parse(BASE | credentials | {key.name: key.example})
     if key.default is not None:
         assert parse(BASE) == parse(BASE | {key.name: key.default})
@@ -314,6 +350,28 @@ def test_credentials_of_a_type_are_complete() -> None:
     temporary = BASE | identity | {"credentials-type": "temporary_session"}
     assert [problem.key for problem in problems_of(temporary)] == names[2:]
     assert parse(temporary | {"credentials-session-token": "t"}).session_token == Secret("t")
+
+
+def test_secrets_may_be_in_files() -> None:
+    values = BASE | {"credentials-type": "temporary_session", "credentials-access-key-id": "AKIA"}
+    files = {"credentials-secret-access-key-file": "/s", "credentials-session-token-file": "/t"}
+    settings = parse(values | files)
+    assert (settings.secret_access_key_file, settings.session_token_file) == ("/s", "/t")
+    doubled = values | files | {"credentials-secret-access-key": "s3cr3t"}
+    (problem,) = problems_of(doubled)
+    assert problem.key == "credentials-secret-access-key-file"
+    assert "s3cr3t" not in str(problem)
+
+
+def test_a_role_needs_its_name_and_what_its_source_needs() -> None:
+    values = BASE | {"credentials-type": "assume_role"}
+    assert [problem.key for problem in problems_of(values)] == ["credentials-role-arn"]
+    assert [problem.key for problem in problems_of(values | {"credentials-source": "access_key"})] == [
+        "credentials-access-key-id",
+        "credentials-secret-access-key",
+        "credentials-role-arn",
+    ]
+    assert parse(values | {"credentials-role-arn": "arn:aws:iam::1:role/x"}).credentials_source == "default"
 
 
 def test_a_wrong_credential_is_not_also_missing() -> None:

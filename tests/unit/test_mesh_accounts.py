@@ -2,7 +2,8 @@
 
 import pytest
 
-from s3discovery.mesh.peer import PeerError, read_peer
+from s3discovery.mesh.dialling import turn
+from s3discovery.mesh.peer import PeerError, endpoint_of, read_peer
 from s3discovery.mesh.rarely import Rarely
 from s3discovery.mesh.reception import Reception
 from s3discovery.node import Address, Member
@@ -57,18 +58,63 @@ def test_the_first_is_due_at_once_and_the_rest_together_later() -> None:
     assert rarely.flush(50) == 2
 
 
+def test_what_goes_on_for_ever_is_told_ever_more_rarely() -> None:
+    rarely = Rarely(5)
+    told = []
+    for second in range(3600):
+        rarely.add()
+        if rarely.due(second):
+            told.append(second)
+    assert told == [0, 5, 15, 35, 75, 155, 315, 635, 1235, 1835, 2435, 3035]
+
+
+def test_what_comes_back_after_a_pause_is_told_at_once() -> None:
+    rarely = Rarely(5)
+    for second in range(100):
+        rarely.add()
+        rarely.due(second)
+    rarely.add()
+    assert rarely.due(500)
+    rarely.add()
+    assert rarely.due(505) == 1
+
+
 @pytest.mark.parametrize(
-    ("host", "endpoint", "is_ipv6"),
+    ("host", "endpoint"),
     [
-        ("10.0.0.5", "tcp://10.0.0.5:7800", False),
-        ("node-1.example.com", "tcp://node-1.example.com:7800", False),
-        ("fd00::5", "tcp://[fd00::5]:7800", True),
-        ("[fd00::5]", "tcp://[fd00::5]:7800", True),
+        ("10.0.0.5", "tcp://10.0.0.5:7800"),
+        ("fd00::5", "tcp://[fd00::5]:7800"),
+        ("[fd00::5]", "tcp://[fd00::5]:7800"),
     ],
 )
-def test_a_member_is_read_as_a_peer(host: str, endpoint: str, is_ipv6: bool) -> None:
+def test_a_member_with_an_ip_address_is_dialled_there(host: str, endpoint: str) -> None:
     peer = read_peer(Member("b", Address(host, 7800), {"curve": KEY}))
-    assert peer == ("b", KEY, endpoint, is_ipv6)
+    assert peer == ("b", KEY, Address(host, 7800))
+    assert peer.ip is not None
+    assert endpoint_of(peer.ip, peer.address.port) == endpoint
+
+
+def test_a_member_with_a_name_has_to_be_looked_up() -> None:
+    assert read_peer(Member("b", Address("node-1.example.com", 7800), {"curve": KEY})).ip is None
+
+
+@pytest.mark.parametrize(
+    ("found", "last", "wanted"),
+    [
+        (("10.0.0.1",), "", "10.0.0.1"),
+        (("10.0.0.1",), "10.0.0.1", "10.0.0.1"),
+        (("10.0.0.2",), "10.0.0.1", "10.0.0.2"),
+        (("fd00::1", "10.0.0.1"), "fd00::1", "10.0.0.1"),
+        (("fd00::1", "10.0.0.1"), "10.0.0.1", "fd00::1"),
+    ],
+)
+def test_each_address_of_a_name_has_its_turn(found: tuple[str, ...], last: str, wanted: str) -> None:
+    assert turn(found, last) == wanted
+
+
+def test_a_name_without_an_address_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no address"):
+        turn((), "10.0.0.1")
 
 
 @pytest.mark.parametrize(

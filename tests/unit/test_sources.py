@@ -7,7 +7,6 @@ from s3discovery.errors import SettingsError
 from s3discovery.sources import (
     FILE_LIMIT_BYTES,
     gather,
-    java_system_properties,
     load_properties,
     read_properties,
 )
@@ -135,31 +134,3 @@ def test_every_unreadable_option_and_the_file_are_reported_at_once(tmp_path: Pat
 
 def test_values_do_not_show_their_text() -> None:
     assert "MARKED" not in repr(gather(file=None, environ={}, options=["x=MARKED"]))
-
-
-def test_java_system_properties() -> None:
-    environ = {
-        "JAVA_TOOL_OPTIONS": "-Da=tool -Db=tool -Dc=tool -Dd=tool",
-        "JDK_JAVA_OPTIONS": "-Db=jdk -Dc=jdk -Dd=jdk -Xmx1g",
-        "JAVA_OPTS": "-Dc=opts -Dd=opts '-De=two words' -Df=\"x=y\" -cp -notD -Dg",
-        "HOME": "/",
-    }
-    assert java_system_properties(["-Dd=line", "h=line"], environ) == {
-        "a": "tool",
-        "b": "jdk",
-        "c": "opts",
-        "d": "line",
-        "e": "two words",
-        "f": "x=y",
-        "g": "",
-        "h": "line",
-    }
-    assert java_system_properties([], {}) == {}
-
-
-def test_an_open_quote_is_reported_without_its_text() -> None:
-    environ = {"JAVA_OPTS": "-Daws.secretKey='MARKED", "JDK_JAVA_OPTIONS": '"'}
-    with pytest.raises(SettingsError, match=r"JAVA_OPTS.*quote") as caught:
-        java_system_properties([], environ)
-    assert {problem.key for problem in caught.value.problems} == set(environ)
-    assert "MARKED" not in str(caught.value)

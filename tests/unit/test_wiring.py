@@ -2,6 +2,8 @@
 
 import logging
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from s3discovery import wiring
 from s3discovery.brokers.amqtt import AmqttBroker
 from s3discovery.config import Settings
-from s3discovery.errors import SettingsError
+from s3discovery.credentials import CredentialsProvider
+from s3discovery.errors import Problem, SettingsError
 from s3discovery.testing import make_settings
 from s3discovery.wiring import Origins
 
@@ -27,6 +30,18 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "s3discovery.properties"
     path.write_text(TEXT)
     return path
+
+
+@pytest.fixture
+def without_credentials(monkeypatch: pytest.MonkeyPatch) -> SettingsError:
+    """As if the type of credentials were none that this version can do."""
+    error = SettingsError([Problem("credentials-type", "default", "not available")])
+
+    def refuse(settings: Settings, environ: Mapping[str, str], **options: object) -> CredentialsProvider:
+        raise error
+
+    monkeypatch.setattr("s3discovery.credentials.provider_for", refuse)
+    return error
 
 
 class TestOrigins:
@@ -57,6 +72,39 @@ class TestOrigins:
         assert "key='zzz'" in caplog.text
         assert "secret-text" not in caplog.text
 
+    def test_a_broker_that_is_not_installed_and_credentials_come_at_once(
+        self, file: Path, without_credentials: SettingsError
+    ) -> None:
+        with pytest.raises(SettingsError) as caught:
+            Origins(file, ("broker=rabbitmx",), {}).read(as_node=True)
+        assert [problem.key for problem in caught.value.problems] == ["broker", "credentials-type"]
+
+    def test_a_broker_that_is_not_installed_comes_with_all_other_problems(self, file: Path) -> None:
+        with pytest.raises(SettingsError) as caught:
+            Origins(file, ("broker=rabbitmx", "poll-interval=often"), {}).read(as_node=True)
+        polls, broker = caught.value.problems
+        assert polls.key == "poll-interval"
+        assert str(broker) == (
+            "broker='rabbitmx': nothing installed drives such a broker; write one of none, amqtt "
+            "(set in option -o)"
+        )
+
+    def test_a_broker_that_is_no_name_is_one_problem(self, file: Path) -> None:
+        with pytest.raises(SettingsError) as caught:
+            Origins(file, ("broker=Rabbit MX",), {}).read(as_node=True)
+        assert [problem.key for problem in caught.value.problems] == ["broker"]
+
+    def test_who_only_looks_needs_no_broker(self, file: Path) -> None:
+        assert Origins(file, ("broker=rabbitmx",), {}).read().broker == "rabbitmx"
+
+    def test_a_broker_that_cannot_be_loaded_says_why(
+        self, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delitem(sys.modules, "s3discovery.brokers.amqtt")
+        monkeypatch.setitem(sys.modules, "amqtt.session", None)  # as if it were not installed
+        with pytest.raises(SettingsError, match=r"broker='amqtt': .* pip install 's3discovery\[amqtt\]'"):
+            Origins(file, ("broker=amqtt",), {}).read(as_node=True)
+
     def test_the_mark_changes_with_the_file(self, file: Path) -> None:
         origins = Origins(file, (), {})
         marks = [origins.mark(), origins.mark()]
@@ -75,6 +123,14 @@ class TestOrigins:
 
     def test_without_a_file_the_mark_never_changes(self) -> None:
         assert Origins(None, (), {}).mark() == Origins(None, ("a=b",), {}).mark()
+
+
+class TestAgent:
+    async def test_it_wants_the_broker_that_the_settings_name(self, file: Path) -> None:
+        agent = wiring.make_agent(Origins(file, ("broker=rabbitmx", "poll-interval=often"), {}))
+        with pytest.raises(SettingsError) as caught:
+            await agent.run()
+        assert [problem.key for problem in caught.value.problems] == ["poll-interval", "broker"]
 
 
 class TestBroker:
@@ -103,12 +159,12 @@ class TestBucket:
             credentials_access_key_id="AK",
             credentials_secret_access_key="secret",
         )
-        location = wiring.open_bucket(settings, {}).location
+        location = Origins(None, environ={}).open_bucket(settings).location
         assert (location.bucket, location.endpoint) == ("bucket", "http://127.0.0.1:9000")
 
     def test_a_type_of_credentials_that_is_not_there_is_a_wrong_setting(self) -> None:
         with pytest.raises(SettingsError, match="credentials-"):
-            wiring.open_bucket(make_settings(credentials_type="temporary_session"), {})
+            Origins(None, environ={}).open_bucket(make_settings(credentials_type="temporary_session"))
 
 
 def test_generated_ids_differ_and_fit_everywhere() -> None:

@@ -25,6 +25,12 @@ class Broker(Protocol):
     def metadata(self) -> Mapping[str, str]:
         """What peers need besides the address: published with the node file, found in `Member.metadata`."""
 
+    @property
+    def skipped(self) -> frozenset[str]:
+        """The ids of those among the peers applied last that can never be peers of this broker.
+
+        Nobody waits for them: other brokers may share the bucket."""
+
     async def apply(self, peers: frozenset[Member]) -> None:
         """Make the broker's peers equal `peers`; safe to repeat.
 

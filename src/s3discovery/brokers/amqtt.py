@@ -76,6 +76,11 @@ class AmqttBroker:
         """What became of the messages so far, once entered."""
         return self._mesh.counts
 
+    @property
+    def skipped(self) -> frozenset[str]:
+        """Members without a key of the mesh (HiveMQ nodes, say), or with an address that none can dial."""
+        return self._mesh.skipped
+
     async def apply(self, peers: frozenset[Member]) -> None:
         """Make the links equal `peers`; a member that cannot be a peer is skipped and logged.
 

@@ -57,10 +57,15 @@ async def end(process: asyncio.subprocess.Process, limit_s: float = _STOP_LIMIT_
             async with asyncio.timeout(limit_s):
                 await process.wait()
     finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        await kill(process)
+
+
+async def kill(process: asyncio.subprocess.Process) -> None:
+    """End a child at once (SIGKILL): for one that has nothing to save or to say."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 def choose_ports(names: Sequence[str]) -> dict[str, int]:

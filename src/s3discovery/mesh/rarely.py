@@ -1,14 +1,19 @@
-"""How often a recurring event is logged: the first at once, then a number every few seconds. Pure."""
+"""How often a recurring event is logged: the first at once, then a number after ever longer pauses. Pure."""
 
 INTERVAL_S = 5.0
+INTERVAL_LIMIT_S = 600.0  # what goes on for ever is still told of six times an hour
 
 
 class Rarely:
-    """Gathers occurrences of one event until they are due to be reported."""
+    """Gathers occurrences of one event until they are due to be reported.
 
-    __slots__ = ("_interval_s", "_next_s", "_pending")
+    While they go on, the pause between two reports doubles, up to ten minutes; after such a pause without
+    any, the next is reported at once again."""
+
+    __slots__ = ("_first_s", "_interval_s", "_next_s", "_pending")
 
     def __init__(self, interval_s: float = INTERVAL_S) -> None:
+        self._first_s = interval_s
         self._interval_s = interval_s
         self._next_s = float("-inf")
         self._pending = 0
@@ -26,5 +31,7 @@ class Rarely:
     def flush(self, now_s: float) -> int:
         """Return how many were not reported yet, however recent the last report is."""
         count, self._pending = self._pending, 0
+        was_quiet = now_s - self._next_s >= self._interval_s
+        self._interval_s = self._first_s if was_quiet else min(2 * self._interval_s, INTERVAL_LIMIT_S)
         self._next_s = now_s + self._interval_s
         return count

@@ -11,14 +11,16 @@ from typing import Final, Self
 
 import zmq
 
-from s3discovery.errors import AddressError, BrokerError
-from s3discovery.mesh.gate import DOMAIN, Gate
+from s3discovery.mesh.dialling import dial
+from s3discovery.mesh.gate import Gate
 from s3discovery.mesh.inlet import Deliver, Inlet
-from s3discovery.mesh.link import HEARTBEAT_MS, KeyPair, Limits, Link
-from s3discovery.mesh.peer import KEY_METADATA, Peer, PeerError, endpoint_of, read_peer
+from s3discovery.mesh.link import KeyPair, Limits, Link
+from s3discovery.mesh.listening import listen
+from s3discovery.mesh.names import FindAddresses, Names
+from s3discovery.mesh.peer import KEY_METADATA, Peer, PeerError, read_peer
 from s3discovery.mesh.rarely import Rarely
-from s3discovery.mesh.wire import HEADER_LIMIT_BYTES, Message, WireError, check_topic
-from s3discovery.node import Address, Member
+from s3discovery.mesh.wire import Message, WireError, check_topic
+from s3discovery.node import Member
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Mesh:
         deliver: Deliver,
         look_now: Callable[[], None],
         limits: Limits | None = None,
+        find_addresses: FindAddresses | None = None,
     ) -> None:
         self.port = 0  # what it listens at once entered
         self._bind = (bind_address or "", bind_port)
@@ -69,7 +72,10 @@ class Mesh:
         self._limits = limits or Limits()
         self._keys = KeyPair.new()
         self._incarnations = itertools.count(1)
+        self._find_addresses = find_addresses or Names().find
         self._links: dict[str, Link] = {}  # by key: a node may change its id
+        self._dialling: dict[Link, asyncio.Task[None]] = {}  # of peers that have a name
+        self._unopened = 0  # peers that there is no link to
         self._skipped: dict[str, str] = {}  # reasons by cluster id
         self._wake = asyncio.Event()
         self._ready: set[Link] = set()  # links whose socket has something to tell
@@ -109,6 +115,11 @@ class Mesh:
             strangers=self._gate.strangers,
         )
 
+    @property
+    def skipped(self) -> frozenset[str]:
+        """The ids of the members that can never be peers, of those applied last."""
+        return frozenset(self._skipped)
+
     def established(self) -> frozenset[str]:
         """Return the ids of the peers that have answered lately."""
         now_s = self._now_s()
@@ -116,31 +127,34 @@ class Mesh:
 
     def publish(self, message: Message) -> None:
         """Send `message` to every peer; never waits. What cannot be sent is dropped and counted."""
-        if not self._links or message.topic.startswith("$"):
+        if not (self._links or self._unopened) or message.topic.startswith("$"):
             return
         if not self._is_taking:
-            self._drop(len(self._links), "the mesh is closing")
+            self._drop(len(self._links) + self._unopened, "the mesh is closing")
             return
         try:
             check_topic(message.topic)
             for link in self._links.values():
                 if not link.send(message):
                     self._note_drop(1, f"peer={link.peer.cluster_id!r} has {link.unconfirmed} unconfirmed")
+            if self._unopened:
+                self._drop(self._unopened, f"{self._unopened} peers have no link")
         except WireError as error:
-            self._drop(len(self._links), str(error))
+            self._drop(len(self._links) + self._unopened, str(error))
 
     def apply(self, peers: frozenset[Member]) -> None:
         """Make the links equal `peers`: open new ones, replace changed ones, close the others."""
         wanted = self._readable(peers)
         for key, link in tuple(self._links.items()):
             peer = wanted.get(key)
-            if peer is None or peer.endpoint != link.peer.endpoint:
+            if peer is None or peer.address != link.peer.address:
                 self._close(link)
             else:
                 link.peer = peer
         for key, peer in wanted.items():
             if key not in self._links:
                 self._open(peer)
+        self._unopened = len(wanted.keys() - self._links.keys())
         self._inlet.admit({key: peer.cluster_id for key, peer in wanted.items()})
         self._gate.admit(frozenset(wanted), self._now_s())
 
@@ -163,6 +177,11 @@ class Mesh:
             except PeerError as error:
                 skipped[member.cluster_id] = str(error)
                 continue
+            if peer.key == self._keys.public_hex:
+                skipped[member.cluster_id] = (
+                    "its key is this node's own: a file that it left under another id"
+                )
+                continue
             if found.setdefault(peer.key, peer) is not peer:
                 skipped[member.cluster_id] = f"its key is that of {found[peer.key].cluster_id!r}"
         for cluster_id in sorted(skipped):
@@ -176,17 +195,20 @@ class Mesh:
         try:
             link = Link(self._context, peer, self._keys, incarnation, self._limits)
         except zmq.ZMQError as error:
-            log.warning(
-                "mesh.unreachable peer=%r endpoint=%r error=%s", peer.cluster_id, peer.endpoint, error
-            )
+            log.warning("mesh.unreachable peer=%r address=%s error=%s", peer.cluster_id, peer.address, error)
             return
         self._links[peer.key] = link
         self._watch(link.socket, link)
         link.tend(self._now_s())
-        log.info("mesh.connecting peer=%r endpoint=%s", peer.cluster_id, peer.endpoint)
+        if peer.ip is None:
+            name = f"dial {peer.cluster_id!r}"
+            self._dialling[link] = self._tasks.create_task(dial(link, self._find_addresses), name=name)
+        log.info("mesh.connecting peer=%r address=%s", peer.cluster_id, peer.address)
 
     def _close(self, link: Link, linger_ms: int = 0) -> None:
         del self._links[link.peer.key]
+        if (dialling := self._dialling.pop(link, None)) is not None:
+            dialling.cancel()
         link.read(self._now_s())
         asyncio.get_running_loop().remove_reader(link.socket.FD)
         link.close(linger_ms)
@@ -216,14 +238,16 @@ class Mesh:
             stack.callback(self._gate.socket.close)
             self._listener = self._context.socket(zmq.ROUTER)
             stack.callback(self._listener.close, _LINGER_MS)
-            self._inlet = Inlet(self._listener, self._keys.public_hex, self._deliver, self._look_now)
-            self.port = await self._listen()
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            self._inlet = Inlet(
+                self._listener, self._keys.public_hex, self._deliver, self._look_now, self._limits.bytes
+            )
+            self.port = await listen(self._listener, self._bind, self._keys, self._find_addresses)
+            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             for socket in (self._gate.socket, self._listener):
                 self._watch(socket)
                 stack.callback(asyncio.get_running_loop().remove_reader, socket.FD)
             self._is_taking = self._is_listening = True
-            serving = tasks.create_task(self._serve(), name="mesh")
+            serving = self._tasks.create_task(self._serve(), name="mesh")
             stack.callback(serving.cancel)
             self._stack = stack.pop_all()
         log.info("mesh.listening address=%s port=%s", self._bind[0] or "*", self.port)
@@ -259,52 +283,6 @@ class Mesh:
             if not any(link.unconfirmed and link.is_established(now_s) for link in self._links.values()):
                 return
             await asyncio.sleep(0.01)
-
-    async def _listen(self) -> int:
-        """Bind the listener; return its port."""
-        host, port = self._bind
-        is_ipv6, endpoint = await self._endpoint()
-        listener = self._listener
-        listener.ipv6 = is_ipv6
-        listener.curve_server = True
-        listener.curve_secretkey = self._keys.secret
-        listener.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
-        listener.heartbeat_ivl = HEARTBEAT_MS
-        listener.heartbeat_timeout = HEARTBEAT_MS
-        listener.maxmsgsize = self._limits.bytes + HEADER_LIMIT_BYTES
-        try:
-            listener.bind(endpoint)
-        except zmq.ZMQError as error:
-            where = f"{host or '*'}:{port}"
-            raise BrokerError(
-                f"cannot listen at {where}: {error.strerror}; "
-                "stop what holds it, or set another bind-address or bind-port"
-            ) from error
-        return int(listener.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
-
-    async def _endpoint(self) -> tuple[bool, str]:
-        host, port = self._bind
-        suffix = port or "*"
-        if not host:
-            return True, f"tcp://*:{suffix}"  # IPv6 takes IPv4 in; ZeroMQ falls back where there is none
-        try:
-            address = Address(host, port or 1)
-            ip = address.ip
-        except AddressError as error:
-            raise BrokerError(f"bind-address is wrong: {error}") from error
-        except ValueError:
-            ip = None
-        if ip is None:
-            address = Address(await self._resolve(host), port or 1)
-        endpoint, is_ipv6 = endpoint_of(address)
-        return is_ipv6, f"{endpoint.rpartition(':')[0]}:{suffix}"
-
-    async def _resolve(self, host: str) -> str:
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, None)
-        except OSError as error:
-            raise BrokerError(f"bind-address {host!r} has no address: {error}; give an IP address") from error
-        return str(found[0][4][0])
 
     def _watch(self, socket: "zmq.Socket[bytes]", link: Link | None = None) -> None:
         # ZeroMQ's descriptor tells of changes only, and sending can use a change up: whoever is woken

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from s3discovery.errors import Problem, SettingsError
+from s3discovery.regions import partition_of
 
 PAGE_KEYS = 1000  # S3's own maximum
 
@@ -17,17 +18,6 @@ _HOST_LABELS = re.compile(
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 _ENDPOINT_PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*", re.ASCII)
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
-
-# Beginning of a region's name, partition, DNS suffix. Source: partitions.json of AWS's SDKs.
-_PARTITIONS = (
-    ("cn-", "aws-cn", "amazonaws.com.cn"),
-    ("us-gov-", "aws-us-gov", "amazonaws.com"),
-    ("us-isob-", "aws-iso-b", "sc2s.sgov.gov"),
-    ("us-isof-", "aws-iso-f", "csp.hci.ic.gov"),
-    ("eu-isoe-", "aws-iso-e", "cloud.adc-e.uk"),
-    ("us-iso-", "aws-iso", "c2s.ic.gov"),
-    ("eusc-", "aws-eusc", "amazonaws.eu"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +60,7 @@ def locate(bucket: str, region: str, endpoint: str | None = None, path_style: bo
         raise _wrong("s3-bucket-region", region, "write a region such as eu-central-1")
     if not bucket:
         raise _wrong("s3-bucket-name", bucket, "write the bucket's name")
-    partition, suffix = _partition(region)
+    partition, suffix = partition_of(region)
     if endpoint is None:
         scheme, authority, path = "https", f"s3.{region}.{suffix}", ""
     else:
@@ -84,13 +74,6 @@ def locate(bucket: str, region: str, endpoint: str | None = None, path_style: bo
         base = root.rstrip("/")
     shown = f"{scheme}://{authority}{path.rstrip('/')}"
     return Location(bucket, region, partition, shown, root, base, endpoint is None)
-
-
-def _partition(region: str) -> tuple[str, str]:
-    for start, partition, suffix in _PARTITIONS:
-        if region.startswith(start):
-            return partition, suffix
-    return "aws", "amazonaws.com"
 
 
 def _parse_endpoint(endpoint: str) -> tuple[str, str, str]:

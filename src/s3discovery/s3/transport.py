@@ -16,7 +16,7 @@ from yarl import URL
 
 from s3discovery.clock import Clock
 from s3discovery.credentials import CredentialsProvider
-from s3discovery.errors import BucketError, ObjectTooLargeError, StoreFaultError
+from s3discovery.errors import BucketError, ObjectTooLargeError, StoreFaultError, ThrottledError
 from s3discovery.s3 import outages, refusals
 from s3discovery.s3.refusals import SKEW_CODE, Question
 from s3discovery.s3.retries import RETRIES, backoff_s, is_passing, retry_after_s
@@ -130,6 +130,8 @@ class Transport:
                 lasting = not is_passing(answer.status, call.trouble.code)
                 call.unsure = call.unsure or answer.status >= 500
                 wait_s = retry_after_s(answer, self._clock.wall_s())
+                if isinstance(call.trouble, ThrottledError):
+                    call.trouble.retry_after_s = wait_s
             wait_s = max(wait_s, backoff_s(retry, self._jitter))
             if lasting or retry == RETRIES or self._clock.monotonic_s() + wait_s >= deadline_s:
                 raise call.trouble
@@ -141,8 +143,11 @@ class Transport:
             await self._clock.sleep(wait_s)
 
     async def signed(self, call: Call) -> dict[str, str]:
-        """Return the headers of `call` with its signature of this moment."""
+        """Return the headers of `call` with its signature of this moment; anonymous calls have none."""
         credentials = await self._credentials.credentials()
+        if credentials.is_anonymous:
+            call.signed_at_s = self._store_time_s()
+            return call.headers
         # Loaded here, when the first request is due: 70 ms that a start need not wait for.
         from s3discovery.s3.signing import sign
 

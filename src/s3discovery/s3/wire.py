@@ -4,7 +4,7 @@ Nothing that comes from the other side is trusted: entities are refused, sizes a
 """
 
 import re
-import xml.etree.ElementTree as ET  # entities and DOCTYPE are refused below
+import xml.etree.ElementTree as ET  # for its types; s3discovery.xml parses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote, unquote_plus
 
 from s3discovery.bucket import Entry
 from s3discovery.errors import StoreFaultError
+from s3discovery.xml import NotXmlError, parse_xml
 
 META = "x-amz-meta-"
 # Printable ASCII that survives every header: not "%" (our escape), not " " (trimmed and folded by the
@@ -121,23 +122,12 @@ def parse_refusal(body: bytes) -> Refusal:
     )
 
 
-class _Tree(ET.TreeBuilder):
-    """A tree without DOCTYPE, and so without entities of its own."""
-
-    def doctype(self, name: str, pubid: str, system: str) -> None:
-        raise NotS3Error(f"a document of type {name[:40]!r}")
-
-
 def _parse(body: bytes) -> tuple[ET.Element, str]:
     """Return the root, and the name space in braces that its names begin with (S3's, or none)."""
-    parser = ET.XMLParser(target=_Tree())  # noqa: S314 - _Tree refuses what makes XML dangerous
     try:
-        parser.feed(body)
-        root = parser.close()
-    except ET.ParseError as error:
-        raise NotS3Error(f"no well-formed XML ({error})") from error
-    space, brace, _ = root.tag.rpartition("}")
-    return root, space + brace
+        return parse_xml(body)
+    except NotXmlError as error:
+        raise NotS3Error(str(error)) from error
 
 
 def _entry(node: ET.Element, space: str, encoded: bool) -> Entry:

@@ -1,0 +1,71 @@
+"""Where a name leads, found out without anybody waiting.
+
+ZeroMQ would look names up itself, in the one thread that carries all links, and again at every attempt
+to connect: one dead name there stops the whole mesh. It is given IP addresses only.
+
+A look-up is done by a daemon thread of its own: the threads of asyncio are few, are needed for the
+store's name, and hold up the end of the process while a name server does not answer.
+"""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+LOOK_UP_LIMIT_S: Final = 5.0
+_THREADS = 16  # look-ups at a time, those that nobody waits for any more included
+
+Found = tuple[str, ...]
+FindAddresses = Callable[[str], Awaitable[Found]]
+
+
+class Names:
+    """Looks names up, for one event loop."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(_THREADS)
+
+    async def find(self, host: str) -> Found:
+        """Return the IP addresses of `host`, both families, the preferred one first.
+
+        Raises OSError if there is none, or no answer within a few seconds."""
+        async with asyncio.timeout(LOOK_UP_LIMIT_S):
+            await self._free.acquire()
+            answer = self._begin(host)
+            return await answer
+
+    def _begin(self, host: str) -> "asyncio.Future[Found]":
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Found] = loop.create_future()
+
+        def finish(found: Found | OSError) -> None:
+            self._free.release()
+            if answer.done():
+                return
+            if isinstance(found, OSError):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+
+        def work() -> None:
+            found = _look_up(host)
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile: nobody asks any more
+                loop.call_soon_threadsafe(finish, found)
+
+        try:
+            threading.Thread(target=work, name="look-up", daemon=True).start()
+        except RuntimeError as error:  # as many threads as the machine allows
+            finish(OSError(str(error)))
+        return answer
+
+
+def _look_up(host: str) -> Found | OSError:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return error
+    except UnicodeError as error:  # a label longer than DNS has
+        return OSError(str(error))
+    return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
