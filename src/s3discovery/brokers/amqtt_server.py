@@ -112,6 +112,7 @@ class AmqttServer:
         except amqtt_errors.BrokerError as error:
             raise BrokerError(f"amqtt does not start: {error}") from error
         self._amqtt, self.plugin = amqtt, plugin
+        log.info("amqtt.serving listeners=%s", ",".join(_binds(self._config)))
 
     async def stop(self) -> None:
         """End it, if it runs; its clients are cut off."""
@@ -185,6 +186,12 @@ def _make(config: dict[str, Any]) -> tuple[Amqtt, ClusterPlugin]:
             "remove it there, as broker:amqtt clusters by itself"
         )
     return amqtt, found[0]
+
+
+def _binds(config: dict[str, Any]) -> list[str]:
+    """Return where clients connect, as the configuration says it."""
+    listeners: Iterable[ListenerConfig] = BrokerConfig.from_dict(dict(config)).listeners.values()
+    return [str(listener.bind) for listener in listeners if listener.bind]
 
 
 async def _check_listeners(config: dict[str, Any]) -> None:

@@ -135,7 +135,7 @@ class Transport:
             wait_s = max(wait_s, backoff_s(retry, self._jitter))
             if lasting or retry == RETRIES or self._clock.monotonic_s() + wait_s >= deadline_s:
                 raise call.trouble
-            log.info(
+            log.debug(
                 "s3 retry verb=%s key=%r retry=%d wait_s=%.2f cause=%r",
                 call.question.verb, call.question.key, retry + 1, wait_s, str(call.trouble),
             )  # fmt: skip
