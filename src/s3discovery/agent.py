@@ -115,7 +115,7 @@ class Agent:
                 refused = str(error)
             else:
                 refused = ""
-                if seen is not None:
+                if seen is not None and discovery.polls:
                     possible = frozenset(peer.cluster_id for peer in peers) - broker.skipped
                     missing = possible - seen
                     if (state := _state(len(possible), missing, len(peers) - len(possible))) != said:

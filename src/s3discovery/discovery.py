@@ -188,9 +188,9 @@ class Discovery:
         """Write the own file where it belongs now, and only then take the old one away."""
         old, self._own = self._own, own
         if old is not None:
-            await old.retire()
             if moved or old.key != own.key:
                 self._outdated.append(old)
+            await old.retire()
         await self._write_own()
 
     async def __aenter__(self) -> Self:
@@ -216,6 +216,8 @@ class Discovery:
         except TimeoutError:
             self._error = UnreachableError(f"no answer within {_FIRST_ATTEMPT_LIMIT_S:g} s, trying on")
             log.error("first attempt failed error=%s", self._error)
+            if self._own is not None and not self._own.is_written:
+                self._write_error = self._error
             self._poll_due.set()
 
     async def __aexit__(
@@ -294,7 +296,11 @@ class Discovery:
         failures = 1 if self._write_error is not None else 0
         while True:
             await self._await_refresh(failures)
-            failures = 0 if await self._write_own() else failures + 1
+            if not await self._write_own():
+                failures += 1
+            else:
+                # A write of the poll task may have failed meanwhile.
+                failures = 1 if self._write_error is not None else 0
 
     async def _await_refresh(self, failures: int) -> None:
         """Sleep until the own file is to be written: at its interval, or sooner while that fails."""
@@ -317,7 +323,9 @@ class Discovery:
             return True
         if not await self._keep(self._own, self._own.refresh()):
             return False
-        await self._leave_outdated()
+        # The file just written may be outdated itself by now: the old ones go only once the new one is there.
+        if self._own.is_written:
+            await self._leave_outdated()
         return True
 
     async def _keep(self, own: OwnFile, step: Awaitable[bool]) -> bool:

@@ -207,7 +207,7 @@ def assess(
         expired=seen_expired,
         ripe=ripe,
         problems=problems,
-        now_s=now_s,
+        now_s=_known_s(previous, now_s, monotonic_s),
         monotonic_s=monotonic_s,
         mercy_until_s=mercy_until_s,
         blind_s=blind_s,
@@ -234,6 +234,13 @@ def _as_listed(member: Member, entry: Entry) -> Member:
     if member.modified_s == entry.modified_s and member.etag == entry.etag:
         return member
     return replace(member, etag=entry.etag, modified_s=entry.modified_s)
+
+
+def _known_s(previous: View, now_s: float | None, monotonic_s: float) -> float | None:
+    """Return S3's time, reckoned from when it was last known if it is not known now."""
+    if now_s is not None or previous.now_s is None or previous.monotonic_s is None:
+        return now_s
+    return previous.now_s + monotonic_s - previous.monotonic_s
 
 
 def _blind_s(

@@ -245,6 +245,7 @@ class OwnFile:
             # The answer to our own put was lost, or the store gave another ETag then.
             self._adopt(stored.etag)
             self._written_s = None
+            self._was_refused = False
             return True
         rival = membership.read(entry, stored, self._prefix, None).member if stored is not None else None
         if stored is None or rival is None or _incarnation(stored.metadata) == self._incarnation:

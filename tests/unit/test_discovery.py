@@ -660,3 +660,66 @@ async def test_a_lost_answer_does_not_spoil_the_stores_time(
                 await clock.advance(1)
                 assert a.now_s is not None
                 assert abs(a.now_s - bucket.now_s) <= 2
+
+
+async def test_a_store_that_lost_one_answer_is_not_taken_for_one_that_lies(
+    node: Callable[..., Discovery],
+    bucket: MemoryBucket,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put, conditions = bucket.put, list[bool]()
+    lost = iter([True])
+
+    async def remember(*args: object, **options: object) -> object:
+        conditions.append(bool(options.get("if_match") or options.get("if_none_match")))
+        written = await put(*args, **options)  # type: ignore[arg-type]
+        if len(conditions) > 1 and next(lost, False):
+            raise UnreachableError("the answer was lost")
+        return written
+
+    monkeypatch.setattr(bucket, "put", remember)
+    async with node("a"):
+        await clock.advance(10 * UPDATE_S)
+    assert conditions[0] is False
+    assert all(conditions[1:])
+
+
+async def test_a_node_cancelled_while_it_moves_leaves_no_file_behind(
+    bucket: MemoryBucket, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, release = bucket.put, asyncio.Event()
+
+    async def slow(*args: object, **options: object) -> object:
+        if options.get("if_match"):
+            await release.wait()
+        return await put(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bucket, "put", slow)
+    moved = make_settings(file_prefix="other/")
+
+    async def live() -> None:
+        async with Discovery(SETTINGS, bucket, member("a"), clock=clock) as discovery:
+            await clock.sleep(UPDATE_S + 1)
+            await discovery.reconfigure(moved, bucket, member("a"))
+
+    task = asyncio.create_task(live())
+    await clock.advance(UPDATE_S + 2)
+    task.cancel()
+    await clock.settle()
+    release.set()
+    await asyncio.gather(task, return_exceptions=True)
+    assert bucket.keys == set()
+
+
+async def test_without_a_date_header_a_moment_without_the_stores_time_forgets_no_leap(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock
+) -> None:
+    bucket.sends_date = False
+    async with node("a") as a, node("b") as b:
+        await clock.advance(POLL_S)
+        bucket.plant("nodes/a", b"garbage")
+        bucket.skew_s += 7 * 3600
+        for _ in range(4 * UPDATE_S):
+            await clock.advance(1)
+            assert ids(a) == ids(b) == {"a", "b"}

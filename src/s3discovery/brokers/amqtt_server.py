@@ -20,6 +20,7 @@ from dacite import DaciteError
 from s3discovery.config import Settings
 from s3discovery.errors import AddressError, BrokerError
 from s3discovery.mesh import Message
+from s3discovery.names import Names
 from s3discovery.node import Address
 
 log = logging.getLogger(__name__)
@@ -207,21 +208,25 @@ async def _check_listeners(config: dict[str, Any]) -> None:
             await _check_bind(str(listener.bind))
 
 
+def _every_interface() -> list[str]:
+    """Return the wildcard addresses of the families that this machine has."""
+    found = socket.getaddrinfo(None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [str(address[0]) for *_, address in found]
+
+
 async def _check_bind(bind: str) -> None:
     host, _, port = bind.rpartition(":")
     cure = "stop what holds it, or set another amqtt-listen (or bind: in amqtt-config)"
     try:
         number = int(port or _MQTT_PORT)
         Address(host or "localhost", number or _MQTT_PORT)  # 0 is any free port
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        for family, kind, protocol, _, address in found:
-            with socket.socket(family, kind, protocol) as probe:
+        for address in await Names().find(host) if host else _every_interface():
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind(address)
+                probe.bind((address, number))
                 probe.listen(1)
     except (AddressError, ValueError) as error:
         raise BrokerError(f"amqtt cannot listen at {bind!r}: {error}; write host:port") from error

@@ -21,7 +21,7 @@ RECONNECT_FIRST_MS: Final = 50
 RECONNECT_LAST_MS: Final = 1000
 HEARTBEAT_MS: Final = 2000  # a peer whose machine vanished is noticed within two of these
 HELLO_S: Final = 2.0  # between two hellos that are answered
-HELLO_LIMIT_S: Final = 8.0  # between two that are not: they wait in the socket of a peer that is away
+HELLO_LIMIT_S: Final = 300.0  # between two that are not: they wait in the socket of a peer that is away
 HEARD_S: Final = 5.0  # without an ack for so long, a link does not count as established
 
 

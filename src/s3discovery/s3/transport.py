@@ -7,16 +7,19 @@ Redirects are never followed: a signature holds for one host, and a login page i
 import asyncio
 import logging
 import random
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from s3discovery.clock import Clock
 from s3discovery.credentials import CredentialsProvider
 from s3discovery.errors import BucketError, ObjectTooLargeError, StoreFaultError, ThrottledError
+from s3discovery.names import Names
 from s3discovery.s3 import outages, refusals
 from s3discovery.s3.refusals import SKEW_CODE, Question
 from s3discovery.s3.retries import RETRIES, backoff_s, is_passing, retry_after_s
@@ -53,6 +56,31 @@ class Call:
     trouble: BucketError | None = None
 
 
+class _Resolver(AbstractResolver):
+    """Names by threads that hold up nothing when a name server does not answer."""
+
+    def __init__(self) -> None:
+        self._names = Names()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = [
+            (address, socket.AF_INET6 if ":" in address else socket.AF_INET)
+            for address in await self._names.find(host)
+        ]
+        return [
+            ResolveResult(
+                hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST
+            )
+            for address, kind in found
+            if family in (socket.AF_UNSPEC, kind)
+        ]
+
+    async def close(self) -> None:
+        return None
+
+
 class Transport:
     """The way to a bucket; opened and closed by its owner. `jitter` gives 0..1."""
 
@@ -80,7 +108,7 @@ class Transport:
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_count_sent)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONCURRENT_CALLS),
+            connector=aiohttp.TCPConnector(limit=CONCURRENT_CALLS, resolver=_Resolver()),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=_CONNECT_LIMIT_S, sock_read=_SILENCE_LIMIT_S
             ),

@@ -1,10 +1,7 @@
 """Where a name leads, found out without anybody waiting.
 
-ZeroMQ would look names up itself, in the one thread that carries all links, and again at every attempt
-to connect: one dead name there stops the whole mesh. It is given IP addresses only.
-
-A look-up is done by a daemon thread of its own: the threads of asyncio are few, are needed for the
-store's name, and hold up the end of the process while a name server does not answer.
+A look-up is done by a daemon thread of its own: the threads of asyncio are few, and hold up the end of the
+process while a name server does not answer.
 """
 
 import asyncio
