@@ -1,6 +1,7 @@
 """Which source a type takes, and what each says when it has none; nothing here opens a socket."""
 
 import asyncio
+import errno
 import itertools
 import json
 import os
@@ -17,9 +18,16 @@ from s3discovery.credentials import Credentials, CredentialsProvider, Environmen
 from s3discovery.credentials.choice import _MAKERS, Place
 from s3discovery.credentials.default import DefaultCredentials
 from s3discovery.credentials.files import LIMIT_BYTES, WatchedFile
+from s3discovery.credentials.http import shown_place
 from s3discovery.credentials.java_properties import JavaCredentials
 from s3discovery.credentials.process import CredentialProcess
-from s3discovery.credentials.profiles import FileCredentials, credentials_path, profile_name, read_profiles
+from s3discovery.credentials.profiles import (
+    FileCredentials,
+    credentials_path,
+    merged_profile,
+    profile_name,
+    read_profiles,
+)
 from s3discovery.errors import CredentialsError, SettingsError
 from s3discovery.testing import FakeClock, make_settings
 
@@ -191,7 +199,7 @@ async def test_a_running_jvm_alone() -> None:
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({}, r"aws.accessKeyId is not set; write -Daws.accessKeyId=.* in .*HIVEMQ_OPTS"),
+        ({}, r"aws.accessKeyId is not set; write -D.*command line of s3discovery, or in .*HIVEMQ_OPTS"),
         ({"JAVA_OPTS": "-Daws.accessKeyId=AK"}, r"aws.secretKey or aws.secretAccessKey is not set"),
         ({"JAVA_OPTS": f"-Daws.secretKey='{MARK}"}, r"JAVA_OPTS: close its quote"),
     ],
@@ -507,3 +515,64 @@ sys.exit("botocore.session" in sys.modules or "boto3" in sys.modules)
 def test_the_sdk_is_not_loaded(kind: str) -> None:
     ended = subprocess.run([sys.executable, "-c", PROBE, kind], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+# --- what a message may show of the environment
+
+
+async def test_a_profile_file_that_cannot_be_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    long = str(tmp_path / ("x" * 300))
+    if sys.version_info < (3, 14):  # later ones say that there is no such file
+        with pytest.raises(CredentialsError, match=r"config file '.*xxx' cannot be read .*; name another"):
+            WatchedFile(Path(long), "config file").exists()
+    monkeypatch.setattr(Path, "exists", refuse)
+    environ = {"AWS_CONFIG_FILE": "/locked/config", "HOME": str(tmp_path)}
+    with pytest.raises(
+        CredentialsError, match=r"'/locked/config' cannot be read .*; give this user the right"
+    ):
+        merged_profile(environ, "default")
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"])
+@pytest.mark.parametrize("url", ["http://[bad", "http://sts:99999", "sts.example", f"http://u:{MARK}@[bad"])
+def test_an_endpoint_of_sts_that_is_no_url(name: str, url: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{name}.*: write a URL such as https://sts") as caught:
+        configured("web_identity", {name: url})
+    assert MARK not in shown(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        (f"http://user:{MARK}@host:81/{MARK}?{MARK}", "host:81"),
+        (f"https://{MARK}@host", "host"),
+        (f"http://u:{MARK}@[::1]:80/", "[::1]:80"),
+        (f"http://u:{MARK}@[bad", "an address that is no URL"),
+        (f"http://u:{MARK}@host:99999", "an address that is no URL"),
+        (MARK, "an address that is no URL"),
+    ],
+)
+def test_what_is_shown_of_an_address(url: str, place: str) -> None:
+    assert shown_place(url) == place
+
+
+@pytest.mark.parametrize(
+    ("kind", "environ"),
+    [
+        ("instance_profile_credentials", {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://u:{MARK}@[bad"}),
+        (
+            "instance_profile_credentials",
+            {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://u:{MARK}@host:99999"},
+        ),
+        ("container", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"https://u:{MARK}@host:99999/"}),
+    ],
+)
+async def test_a_password_in_an_address_does_not_show(kind: str, environ: dict[str, str]) -> None:
+    with pytest.raises(CredentialsError, match="an address that is no URL") as caught:
+        await configured(kind, environ).credentials()
+    assert MARK not in shown(caught.value)

@@ -235,11 +235,43 @@ async def test_an_issuer_that_hangs_is_an_error_in_time() -> None:
         await provider.credentials()
 
 
-async def test_a_bug_is_not_taken_for_an_outage() -> None:
+async def test_a_source_with_a_bug_is_a_failed_renewal(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
+    issuer = Issuer(clock)
+    broken = False
 
+    async def issue() -> Issued:
+        if broken:
+            raise ValueError("M4RKED")
+        return await issuer.issue()
+
+    provider = RenewedCredentials(issue, clock, "issuer", dice=lambda: 1.0)
+    await provider.credentials()
+    broken = True
+    while clock.monotonic_s() < LIFE_S - 10:
+        assert (await provider.credentials()).access_key_id == "AK1"
+        await clock.advance(5)
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 1, "a change, not every tick"
+    assert "ValueError" in errors[0].getMessage()
+    assert "test_credentials_renewal.py" in errors[0].getMessage(), "where it was raised"
+    await clock.advance(20)
+    with pytest.raises(CredentialsError, match=r"issuer: it failed unexpectedly \(ValueError\); ") as caught:
+        await provider.credentials()
+    assert "M4RKED" not in str(caught.value) + caplog.text
+    broken = False
+    await clock.advance(61)
+    assert (await provider.credentials()).access_key_id == "AK2"
+
+
+async def test_a_first_fetch_with_a_bug_is_an_error_of_credentials() -> None:
     async def issue() -> Issued:
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
-        await RenewedCredentials(issue, clock, "issuer").credentials()
+    with pytest.raises(CredentialsError, match=r"issuer: .*ZeroDivisionError"):
+        await RenewedCredentials(issue, FakeClock(), "issuer").credentials()
+
+
+async def test_an_end_that_no_calendar_has() -> None:
+    provider = renewed(FakeClock(), Issuer(FakeClock(), life_s=1e12))
+    assert (await provider.credentials()).access_key_id == "AK1"

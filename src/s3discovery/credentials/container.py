@@ -35,7 +35,7 @@ class ContainerRole:
         headers = {"Accept": "application/json"}
         if token := self._token():
             headers["Authorization"] = token
-        where = f"{SOURCE}: the endpoint at {urlsplit(url).netloc}"
+        where = f"{SOURCE}: the endpoint at {http.shown_place(url)}"
         try:
             answer = await http.ask("GET", url, headers=headers, limit_s=_ASK_LIMIT_S)
         except http.NoAnswerError as error:

@@ -19,6 +19,13 @@ class WatchedFile:
     def __str__(self) -> str:
         return f"{self._what} {str(self.path)!r}"
 
+    def exists(self) -> bool:
+        """Return whether there is such a file; raises CredentialsError where that cannot be found out."""
+        try:
+            return self.path.exists()
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+
     def read(self) -> str:
         """Return the text of now; raises CredentialsError."""
         try:
@@ -36,6 +43,10 @@ class WatchedFile:
         except UnicodeDecodeError:  # without the cause: it holds the text
             raise CredentialsError(f"{self} is no UTF-8; name a text file") from None
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            why = getattr(error, "strerror", None) or error
-            raise CredentialsError(f"{self} cannot be read ({why}); give this user the right to") from error
+            raise self._unreadable(error) from error
         return self._text
+
+    def _unreadable(self, error: OSError | ValueError) -> CredentialsError:
+        why = getattr(error, "strerror", None) or error
+        cure = "give this user the right to" if isinstance(error, PermissionError) else "name another"
+        return CredentialsError(f"{self} cannot be read ({why}); {cure}")

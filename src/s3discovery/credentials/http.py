@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 from s3discovery.errors import DiscoveryError
 from s3discovery.node import NO_METADATA
@@ -68,8 +69,23 @@ async def ask(
         raise SlowError(f"did not answer within {limit_s:g} s") from error
     except aiohttp.ClientConnectorError as error:
         raise AbsentError(f"cannot be reached: {error.os_error.strerror or error.os_error}") from error
+    except aiohttp.InvalidURL as error:  # without the cause: it shows the URL, and a password in it
+        raise NoAnswerError(f"gave no HTTP answer ({type(error).__name__})") from None
     except (aiohttp.ClientError, ValueError) as error:  # ValueError: what no header or URL can hold
         raise NoAnswerError(f"gave no HTTP answer ({type(error).__name__})") from error
+
+
+def shown_place(url: str) -> str:
+    """Return host and port of `url`, all that an error may show: the rest of it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if not host:
+        return "an address that is no URL"
+    host = f"[{host}]" if ":" in host else host
+    return host if port is None else f"{host}:{port}"
 
 
 def _date_s(text: str | None) -> float | None:

@@ -107,7 +107,7 @@ class InstanceProfile:
             raise self._failed(f"it refused (HTTP {answer.status}); it is asked again")
 
     def _failed(self, what: str) -> CredentialsError:
-        return CredentialsError(f"{SOURCE}: the metadata service at {self._base}: {what}")
+        return CredentialsError(f"{SOURCE}: the metadata service at {http.shown_place(self._base)}: {what}")
 
 
 def _base(environ: Mapping[str, str]) -> str:

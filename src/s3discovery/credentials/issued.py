@@ -16,7 +16,7 @@ def read_object(text: str, source: str) -> dict[str, Any]:
     """Return the JSON object of `text`; raises CredentialsError."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None  # without the cause: it holds the text
     if not isinstance(found, dict):
         raise CredentialsError(f"{source}: the answer is no JSON object; is this really its address?")

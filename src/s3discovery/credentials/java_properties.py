@@ -58,7 +58,8 @@ class JavaCredentials:
     def _require(self, properties: Mapping[str, str], names: tuple[str, ...]) -> str:
         value = _find(properties, names)
         if not value:
-            where = f"in {', '.join(java.JAVA_VARIABLES)}" if self._pid is None else "on its command line"
+            ours = f"on the command line of s3discovery, or in one of {', '.join(java.JAVA_VARIABLES)}"
+            where = ours if self._pid is None else "on its command line"
             raise CredentialsError(
                 f"{self._source}: {' or '.join(names)} is not set; write -D{names[0]}=... {where}, or choose "
                 "another credentials-type"

@@ -145,6 +145,6 @@ def merged_profile(environ: Mapping[str, str], name: str) -> dict[str, str]:
         WatchedFile(config_path(environ), "config file"),
         WatchedFile(credentials_path(environ), "credentials file"),
     ):
-        if file.path.exists():
+        if file.exists():
             found |= read_profiles(file.read(), str(file)).get(name, {})
     return found

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import random
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,7 +47,8 @@ class _Held:
 class RenewedCredentials:
     """Credentials of `fetch`, which raises CredentialsError; `source` names it. `dice` gives 0..1.
 
-    `limit_s` bounds one fetch."""
+    `limit_s` bounds one fetch. Whatever else `fetch` raises is a renewal that failed, too: a bug in a source
+    must not end a node whose credentials still last. It is logged with its place, without its text."""
 
     def __init__(
         self,
@@ -108,6 +110,8 @@ class RenewedCredentials:
             self._fail(f"{self._source}: no answer within {self._limit_s:g} s; look why it is slow")
         except CredentialsError as error:
             self._fail(str(error))
+        except Exception as error:  # noqa: BLE001 - see above
+            self._fail_unexpectedly(error)
 
     def _take(self, issued: Issued) -> None:
         credentials = issued.credentials
@@ -126,6 +130,14 @@ class RenewedCredentials:
         self._held = _Held(credentials, now_s + life_s - lead_s, now_s + life_s)
         self._failures, self._error, self._retry_at_s = 0, "", -math.inf
 
+    def _fail_unexpectedly(self, error: Exception) -> None:
+        kind = type(error).__name__
+        if self._failures == 0:
+            # Without what it says: that may be a secret.
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            log.error("source failed source=%r error=%s at=%s:%s", self._source, kind, *frame[:2])
+        self._fail(f"{self._source}: it failed unexpectedly ({kind}); look at the log, and report this bug")
+
     def _fail(self, error: str) -> None:
         self._failures += 1
         delay_s = retry_delay_s(self._failures, _RETRY_LIMIT_S, self._dice())
@@ -136,4 +148,9 @@ class RenewedCredentials:
 
 
 def _show(unix_s: float | None) -> str:
-    return "for ever" if unix_s is None else f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    if unix_s is None:
+        return "for ever"
+    try:
+        return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999, by a zone of its own
+        return f"{unix_s:.0f} s of Unix time"

@@ -12,7 +12,7 @@ from s3discovery.credentials.files import WatchedFile
 from s3discovery.credentials.issued import read_issued
 from s3discovery.credentials.provider import Credentials, CredentialsProvider
 from s3discovery.credentials.renewal import Issued
-from s3discovery.errors import CredentialsError
+from s3discovery.errors import CredentialsError, Problem, SettingsError
 from s3discovery.regions import partition_of
 from s3discovery.xml import NotXmlError, parse_xml
 
@@ -21,6 +21,7 @@ _ASK_LIMIT_S = 6.0
 _CONNECT_LIMIT_S = 3.0
 _SHOWN = 200  # characters of STS's message that an error shows
 _SKEW_S = 240.0  # STS refuses from 5 minutes on
+_ENDPOINTS = ("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL")
 _FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 _CURES = {
     "AccessDenied": "let the role's trust policy name who asks, external id included, and allow them "
@@ -46,14 +47,15 @@ class Role:
 
 
 class TokenService:
-    """STS of `region`, or where AWS_ENDPOINT_URL_STS says."""
+    """STS of `region`, or where AWS_ENDPOINT_URL_STS says; a wrong one raises SettingsError."""
 
     def __init__(self, environ: Mapping[str, str], region: str, clock: Clock) -> None:
         self._region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or region
-        given = environ.get("AWS_ENDPOINT_URL_STS") or environ.get("AWS_ENDPOINT_URL")
-        self._url = given or f"https://sts.{self._region}.{partition_of(self._region)[1]}/"
-        if not urlsplit(self._url).path:
-            self._url += "/"
+        given = next((name for name in _ENDPOINTS if environ.get(name)), None)
+        if given is None:
+            self._url = f"https://sts.{self._region}.{partition_of(self._region)[1]}/"
+        else:
+            self._url = _endpoint(given, environ[given])
         self._clock = clock
 
     async def ask(self, form: Mapping[str, str], source: str, signer: Credentials | None = None) -> Issued:
@@ -65,7 +67,7 @@ class TokenService:
         if signer is not None and answer.status in (400, 403) and skewed and answer.now_s is not None:
             # Signed once more by STS's own clock: this machine's may be wrong by hours.
             answer = await self._send(body, source, signer, answer.now_s)
-        return _read(answer, f"{source}: STS at {urlsplit(self._url).netloc}", source)
+        return _read(answer, f"{source}: STS at {http.shown_place(self._url)}", source)
 
     async def _send(self, body: bytes, source: str, signer: Credentials | None, at_s: float) -> http.Answer:
         headers = dict(_FORM)
@@ -81,7 +83,7 @@ class TokenService:
                 connect_limit_s=_CONNECT_LIMIT_S,
             )
         except http.NoAnswerError as error:
-            where = urlsplit(self._url).netloc
+            where = http.shown_place(self._url)
             raise CredentialsError(
                 f"{source}: STS at {where} {error}; let this machine reach it, or set AWS_ENDPOINT_URL_STS"
             ) from error
@@ -140,6 +142,19 @@ class AssumedRole:
         if self._role.external_id:
             form["ExternalId"] = self._role.external_id
         return await self._service.ask(form, self._source, await self._asker.credentials())
+
+
+def _endpoint(name: str, url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # what is no host, or no port
+        right = False
+    if not right:
+        shown = None if "@" in url else url  # it may hold a password
+        cure = "write a URL such as https://sts.eu-central-1.amazonaws.com, or unset it"
+        raise SettingsError([Problem(name, shown, cure)], "environment")
+    return url if parts.path else f"{url}/"
 
 
 def _read(answer: http.Answer, where: str, source: str) -> Issued:
