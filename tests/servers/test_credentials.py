@@ -555,6 +555,7 @@ async def test_the_properties_of_a_running_jvm(store: SeaweedFS, tmp_path: Path)
         stderr=subprocess.DEVNULL,
     )
     try:
+        await until_answers(port)  # its launcher may execute itself once more, and has no command line then
         settings = make_settings(credentials_type="java_system_properties", java_pid=str(jvm.pid))
         provider = provider_for(settings, {"JAVA_OPTS": "-Daws.accessKeyId=X -Daws.secretKey=X"})
         await use(store.endpoint, bucket_of("java"), provider)
@@ -562,6 +563,18 @@ async def test_the_properties_of_a_running_jvm(store: SeaweedFS, tmp_path: Path)
         jvm.kill()
         jvm.wait()
     await use(store.endpoint, bucket_of("java"), provider)  # the JVM may end before we do
+
+
+async def until_answers(port: int) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+                continue
+            writer.close()
+            return
 
 
 async def test_three_generations_while_the_store_is_polled(store: SeaweedFS) -> None:
