@@ -169,7 +169,10 @@ class OwnFile:
         return 0 < update_interval_s < age_s and since_write_s > _OVERDUE_PAUSE * update_interval_s
 
     async def leave(self) -> None:
-        """Delete the file if it is still ours, even if the answer to its writing never came."""
+        """Delete the file if it is still ours, even if the answer to its writing never came.
+
+        Nothing is written any more, whoever may be waiting to do so."""
+        self._is_retired = True
         async with self._lock:
             if not self._bodies or self._yielded_to is not None:
                 return

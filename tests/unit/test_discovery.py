@@ -723,3 +723,28 @@ async def test_without_a_date_header_a_moment_without_the_stores_time_forgets_no
         for _ in range(4 * UPDATE_S):
             await clock.advance(1)
             assert ids(a) == ids(b) == {"a", "b"}
+
+
+async def test_a_poll_under_way_while_leaving_writes_nothing_any_more(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete, release, end = bucket.delete, asyncio.Event(), asyncio.Event()
+
+    async def slow(key: str, *, if_match: str | None = None) -> None:
+        await release.wait()
+        await delete(key, if_match=if_match)
+
+    monkeypatch.setattr(bucket, "delete", slow)
+
+    async def live() -> None:
+        async with node("a"):
+            await end.wait()
+
+    task = asyncio.create_task(live())
+    await clock.settle()
+    end.set()
+    await clock.advance(POLL_S)
+    assert bucket.requests["list"] == 2, "a poll has begun, and waits to look after the own file"
+    release.set()
+    await task
+    assert bucket.keys == set()
