@@ -300,36 +300,25 @@ def read_secret(text: str) -> Secret:
     return Secret(read_printable(text))
 
 
-def read_profile(text: str) -> str:
-    """Read the name of a profile, as it stands between brackets in AWS's files."""
-    _refuse_outer_spaces(text)
-    if _PROFILE.fullmatch(text) is None:
-        raise WrongTextError("write the name of a profile alone, without brackets, such as production")
-    return text
+def _matching(form: re.Pattern[str], cure: str) -> Callable[[str], str]:
+    """Return a reader of texts that match `form` whole; `cure` says what to write instead of others."""
+
+    def read(text: str) -> str:
+        _refuse_outer_spaces(text)
+        if form.fullmatch(text) is None:
+            raise WrongTextError(cure)
+        return text
+
+    return read
 
 
-def read_role_arn(text: str) -> str:
-    """Read the ARN of a role."""
-    _refuse_outer_spaces(text)
-    if _ROLE_ARN.fullmatch(text) is None:
-        raise WrongTextError("write the ARN of a role, such as arn:aws:iam::123456789012:role/mqtt")
-    return text
-
-
-def read_external_id(text: str) -> str:
-    """Read an external id, as STS allows them."""
-    _refuse_outer_spaces(text)
-    if _EXTERNAL_ID.fullmatch(text) is None:
-        raise WrongTextError("write 2 to 1224 letters, digits and _+=,.@:/- as the trust policy has them")
-    return text
-
-
-def read_session_name(text: str) -> str:
-    """Read the name of a role's session, as STS allows them."""
-    _refuse_outer_spaces(text)
-    if _SESSION_NAME.fullmatch(text) is None:
-        raise WrongTextError("write 2 to 64 letters, digits and _+=,.@- such as mqtt-node-1")
-    return text
+# A profile's name as it stands between brackets in AWS's files; the others as STS allows them.
+read_profile = _matching(_PROFILE, "write the name of a profile alone, without brackets, such as production")
+read_role_arn = _matching(_ROLE_ARN, "write the ARN of a role, such as arn:aws:iam::123456789012:role/mqtt")
+read_external_id = _matching(
+    _EXTERNAL_ID, "write 2 to 1224 letters, digits and _+=,.@:/- as the trust policy has them"
+)
+read_session_name = _matching(_SESSION_NAME, "write 2 to 64 letters, digits and _+=,.@- such as mqtt-node-1")
 
 
 def read_process_id(text: str) -> int:
