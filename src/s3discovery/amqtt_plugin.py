@@ -76,7 +76,12 @@ class S3DiscoveryPlugin(ClusterPlugin):
         await asyncio.wait({self._task, waiter}, return_when=asyncio.FIRST_COMPLETED)
         waiter.cancel()
         # A broker that cannot open its own listeners says so to nobody; it must not stay a member.
-        self._give_up = asyncio.get_running_loop().call_later(_START_LIMIT_S, self._task.cancel)
+        self._give_up = asyncio.get_running_loop().call_later(_START_LIMIT_S, self._leave_unserved)
+
+    def _leave_unserved(self) -> None:
+        log.error("the broker serves nobody after %g s, leaving the cluster", _START_LIMIT_S)
+        if self._task is not None:
+            self._task.cancel()
 
     async def on_broker_post_start(self) -> None:
         """The broker serves clients: stay a node, until it is asked to end."""

@@ -21,7 +21,8 @@
         └── UnreachableError          no answer: DNS, TCP, TLS, time-out
 
 A message says what, with which value, and what to do. Third-party errors are translated where they
-are met, with `from` kept. Loops catch `DiscoveryError`; anything else is a bug and ends the process.
+are met, with `from` kept (dropped where they could show a secret). Loops catch `DiscoveryError`; anything
+else is a bug and ends the process, but for a source of credentials: its bug is a failed renewal.
 """
 
 from collections.abc import Sequence

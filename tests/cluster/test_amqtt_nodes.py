@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -237,3 +238,34 @@ plugins:
         assert await asyncio.wait_for(process.wait(), LIMIT_S) == 1
     assert "missing.properties': does not exist; create it" in log_path.read_text()
     assert "Traceback" not in log_path.read_text()
+
+
+async def test_an_amqtt_of_ones_own_that_cannot_serve_does_not_stay_a_member(
+    make_cluster: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    cluster = make_cluster()
+    properties, config, log_path = tmp_path / "own.properties", tmp_path / "amqtt.yaml", tmp_path / "own.log"
+    properties.write_text(cluster.properties.read_text() + "cluster-id:own\nbind-port:0\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken, log_path.open("wb") as log:
+        config.write_text(
+            f"""
+listeners:
+  default:
+    type: tcp
+    bind: 127.0.0.1:{taken.getsockname()[1]}
+plugins:
+  s3discovery.amqtt_plugin.S3DiscoveryPlugin:
+    properties: {properties}
+"""
+        )
+        command = [str(Path(sys.executable).with_name("amqtt")), "-c", str(config)]
+        process = await start(command, folder=tmp_path, environ=os.environ, log=log)
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                while "leaving the cluster" not in log_path.read_text():  # noqa: ASYNC110 - only the log tells
+                    await asyncio.sleep(0.1)
+                while await cluster.look():  # noqa: ASYNC110 - only looking tells
+                    await asyncio.sleep(0.1)
+        finally:
+            await end(process, limit_s=1)
+    assert "registered key=" in log_path.read_text()
