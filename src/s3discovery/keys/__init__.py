@@ -1,0 +1,34 @@
+"""The table of settings: every key once, one file a topic.
+
+Parsing, reference, suggestions, masking and the `config` command all follow from `KEYS`. A key added
+to a topic, with its attribute in `config.Settings`, is documented, checked and shown.
+"""
+
+import difflib
+
+from s3discovery.keys.broker import BROKER
+from s3discovery.keys.credentials import CREDENTIALS, CREDENTIALS_TYPES, ROLE_SOURCES
+from s3discovery.keys.key import HIVEMQ_3, HIVEMQ_4, Key
+from s3discovery.keys.node import NODE
+from s3discovery.keys.place import PLACE
+from s3discovery.keys.store import STORE
+
+__all__ = [
+    "BY_NAME",
+    "CREDENTIALS_TYPES",
+    "HIVEMQ_3",
+    "HIVEMQ_4",
+    "KEYS",
+    "ROLE_SOURCES",
+    "Key",
+    "nearest_key",
+]
+
+KEYS: tuple[Key, ...] = (*PLACE, *CREDENTIALS, *STORE, *NODE, *BROKER)
+BY_NAME = {key.name: key for key in KEYS}
+
+
+def nearest_key(name: str) -> str | None:
+    """Return the key that `name` was most likely meant to be, or None."""
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), BY_NAME, n=1)
+    return near[0] if near else None
