@@ -6,7 +6,7 @@ a caller sees one answer or one error. Times are the store's own, as Unix second
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from s3discovery.node import NO_METADATA
 
@@ -71,8 +71,18 @@ class Bucket(Protocol):
 
         `if_match` (an ETag) and `if_none_match` (only if there is none) raise PreconditionError."""
 
-    async def delete(self, key: str, *, if_match: str | None = None) -> None:
+    async def delete(self, key: str, *, if_match: str | None = None) -> bool:
         """Delete the object; a missing one is no error, unless `if_match` is given.
 
-        Raises PreconditionError if the ETag differs, ConditionUnsupportedError where the store says
-        that it does not know the condition."""
+        False: the store says that there was none (S3 itself does not tell). Raises PreconditionError if
+        the ETag differs, ConditionUnsupportedError where the store says that it does not know the
+        condition."""
+
+
+@runtime_checkable
+class Expiring(Protocol):
+    """A bucket that is reached with credentials which may end."""
+
+    @property
+    def credentials_expire_s(self) -> float | None:
+        """When those last used end, as Unix seconds by their issuer's clock; None: never, or none used."""

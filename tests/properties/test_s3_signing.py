@@ -6,7 +6,8 @@ by name so that all the rest must be equal:
 - us-east-1: the SDK sends to the global host s3.amazonaws.com unless told "regional". We always name
   the region: the global host answers for every region, and so hides a wrong s3-bucket-region.
 - An endpoint of one's own with the style left open: path style, which every S3 server knows; the SDK
-  decides the same, except that it is told so here.
+  decides the same, except that it is told so here. A host of AWS written as endpoint has the bucket in
+  front, as with AWS's SDK for Java, which the original uses; this one is told so.
 - Metadata that is not ASCII: the SDK refuses it; it is given our percent-encoding of it.
 - User-Agent, amz-sdk-invocation-id, amz-sdk-request, Expect: the SDK's own, not part of the signature.
 - A dotted bucket name before an IP address (virtual-host style over http): the SDK makes a host that no
@@ -17,7 +18,7 @@ by name so that all the rest must be equal:
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -33,6 +34,7 @@ from yarl import URL
 from s3discovery.bucket import Bucket
 from s3discovery.config import Secret
 from s3discovery.credentials import Credentials, FixedCredentials
+from s3discovery.regions import partition_of
 from s3discovery.s3 import S3Bucket
 from s3discovery.s3.transport import Call, Transport
 from s3discovery.s3.wire import META, Answer, encode_metadata
@@ -56,6 +58,7 @@ REGIONS = (
 ENDPOINTS = (
     None,
     "http://localhost:9000",
+    "https://s3.eu-central-1.amazonaws.com",
     "https://s3.example.com",
     "https://s3.example.com:443",
     "https://s3.example.com:8443/",
@@ -66,7 +69,11 @@ ENDPOINTS = (
     "http://[::1]:9000",
     "https://[2001:db8::5]/x",
 )
+# Elsewhere botocore's client finds no variants; its rules do, as tests/unit/test_s3_location.py shows.
+VARIANTS = ("us-east-", "us-gov-", "eu-central-", "ap-", "cn-")
+ACCESS_POINT = "arn:aws:s3:eu-central-1:123456789012:accesspoint/my-mesh"
 BUCKETS = (
+    ACCESS_POINT,
     "mesh",
     "my.mesh.example",
     "a-b-c",
@@ -87,6 +94,8 @@ class Place:
     endpoint: str | None
     path_style: bool | None
     token: str | None
+    dual_stack: bool = False
+    fips: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,18 @@ class Wish:
 IP_ENDPOINT = re.compile(r"http://(127|\[)")
 
 
+def is_possible(place: Place) -> bool:
+    """Tell whether the settings do not contradict one another, and botocore's client can do it."""
+    if (place.dual_stack or place.fips) and place.endpoint is not None:
+        return False
+    if (place.dual_stack or place.fips) and not place.region.startswith(VARIANTS):
+        return False
+    if place.bucket == ACCESS_POINT:
+        own = place.endpoint is not None and "amazonaws" not in place.endpoint
+        return not own and place.path_style is not True and partition_of(place.region)[0] == "aws"
+    return not (place.fips and place.region.startswith("cn-"))
+
+
 def is_comparable(place: Place) -> bool:
     dotted_before_ip = "." in place.bucket and place.path_style is False and place.endpoint is not None
     return not (dotted_before_ip and IP_ENDPOINT.match(place.endpoint or ""))
@@ -117,7 +138,9 @@ PLACES = st.builds(
     endpoint=st.sampled_from(ENDPOINTS),
     path_style=st.sampled_from((None, True, False)),
     token=st.sampled_from((None, "token/+=" * 4)),
-).filter(is_comparable)
+    dual_stack=st.booleans(),
+    fips=st.booleans(),
+).filter(lambda place: is_possible(place) and is_comparable(place))
 # Anything but lone surrogates, which are no text; weighted towards what URLs and paths trip over.
 KEYS = st.lists(
     st.sampled_from(
@@ -188,6 +211,8 @@ def prepared_by_us(place: Place, wish: Wish, now_s: float) -> Prepared:
         region=place.region,
         endpoint=place.endpoint,
         path_style=place.path_style,
+        dual_stack=place.dual_stack,
+        fips=place.fips,
         credentials=FixedCredentials(Credentials("AKEXAMPLE", Secret("secret/+key"), token)),
         clock=FakeClock(start_s=now_s),
         transport=_Recorder,
@@ -241,9 +266,8 @@ def session() -> Any:
 @cache
 def sdk_client(place: Place) -> tuple[Any, list[Any]]:
     """Return botocore's client, and the list in which what it prepares turns up."""
-    style = {None: "auto" if place.endpoint is None else "path", True: "path", False: "virtual"}[
-        place.path_style
-    ]
+    left_open = "auto" if place.endpoint is None else "virtual" if "amazonaws" in place.endpoint else "path"
+    style = {None: left_open, True: "path", False: "virtual"}[place.path_style]
     client = session().create_client(
         "s3",
         region_name=place.region,
@@ -252,7 +276,9 @@ def sdk_client(place: Place) -> tuple[Any, list[Any]]:
         aws_secret_access_key="secret/+key",
         aws_session_token=place.token,
         config=Config(
-            s3={"addressing_style": style, "us_east_1_regional_endpoint": "regional"},
+            s3={"addressing_style": style, "us_east_1_regional_endpoint": "regional", "use_arn_region": True},
+            use_dualstack_endpoint=place.dual_stack,
+            use_fips_endpoint=place.fips,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),
@@ -268,7 +294,7 @@ def sdk_client(place: Place) -> tuple[Any, list[Any]]:
 
 
 def prepared_by_sdk(place: Place, wish: Wish) -> Prepared:
-    client, caught = sdk_client(Place("any", place.region, place.endpoint, place.path_style, place.token))
+    client, caught = sdk_client(replace(place, bucket="any"))
     match wish.verb:
         case "list":
             more = {} if wish.page is None else {"ContinuationToken": wish.page}
@@ -304,6 +330,11 @@ def prepared_by_sdk(place: Place, wish: Wish) -> Prepared:
 )
 @example(Place("my.mesh", "eu-central-1", None, False, "t"), Wish("list", "hivemq/disc", page="a+b/="))
 @example(Place("mesh", "cn-north-1", None, True, None), Wish("delete", "/x", if_match="0" * 32))
+@example(Place(ACCESS_POINT, "us-east-1", None, None, "t", True, True), Wish("list", "p/"))
+@example(
+    Place(ACCESS_POINT, "us-east-1", "https://s3.eu-central-1.amazonaws.com", None, None), Wish("get", "p")
+)
+@example(Place("mesh", "us-gov-west-1", None, None, None, True, True), Wish("put", "p/n", b"x"))
 @settings(max_examples=500, deadline=None)
 def test_requests_are_those_of_the_sdk(place: Place, wish: Wish) -> None:
     theirs = prepared_by_sdk(place, wish)

@@ -399,8 +399,34 @@ class TestRefusals:
         async with faulty(answer) as faults, connect(faults.endpoint) as bucket:
             with pytest.raises(WrongRegionError, match="s3-bucket-region:eu-central-1") as caught:
                 await verb(bucket)
-            assert len(faults.requests) == 1
+            assert len(faults.requests) == 2, "asked once more for that region, and not again"
+            assert bucket.found_region is None
         assert caught.value.region == "eu-central-1"
+
+    async def test_region_beside_another_reason_hides_it_not(self) -> None:
+        refusal = error(400, "InvalidArgument", x_amz_bucket_region="eu-central-1")
+        async with faulty(refusal) as faults, connect(faults.endpoint) as bucket:
+            with pytest.raises(StoreFaultError, match="InvalidArgument"):
+                await bucket.list("")
+            assert bucket.found_region is None
+
+    @pytest.mark.parametrize(
+        ("answer", "kind", "found"),
+        [
+            (error(403, "AccessDenied"), AccessDeniedError, "eu-central-1"),
+            (error(403, "SignatureDoesNotMatch"), CredentialsRejectedError, None),
+        ],
+        ids=["denied", "rejected"],
+    )
+    async def test_region_is_kept_once_the_bucket_itself_answers(
+        self, answer: bytes, kind: type[Exception], found: str | None
+    ) -> None:
+        script = (error(400, "AuthorizationHeaderMalformed", "<Region>eu-central-1</Region>"), answer)
+        async with faulty(*script) as faults, connect(faults.endpoint) as bucket:
+            with pytest.raises(kind):
+                await bucket.list("")
+            assert bucket.found_region == found
+            assert len(faults.requests) == 2
 
     async def test_wrong_region_that_is_not_named(self) -> None:
         async with faulty(error(301, "PermanentRedirect")) as faults, connect(faults.endpoint) as bucket:

@@ -82,6 +82,14 @@ def test_missing_permission_is_named(verb: str, permission: str) -> None:
     assert permission in str(refused(403, "AccessDenied", verb=verb))
 
 
+def test_explicit_deny_is_removed_not_outweighed() -> None:
+    message = f"User: {'u' * 300} is not authorized with an explicit deny in an identity-based policy"
+    body = f"<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>".encode()
+    error = explain(Question("get", MESH, "p/n1"), Answer(403, DATE, body))
+    assert "remove the Deny of s3:GetObject" in str(error)
+    assert error.said == message
+
+
 @pytest.mark.parametrize(("status", "code"), [(501, ""), (400, "InvalidArgument"), (400, "")])
 def test_condition_that_is_not_known(status: int, code: str) -> None:
     assert type(refused(status, code, verb="delete", conditional=True)) is ConditionUnsupportedError
@@ -112,3 +120,68 @@ def test_texts_from_outside_are_shown_escaped_and_cut() -> None:
     assert len(str(error)) < 600
     region = explain(Question("get", MESH, "k"), Answer(301, {"x-amz-bucket-region": "a\x1bb"}))
     assert "\x1b" not in str(region)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "more", "region"),
+    [
+        (400, "AuthorizationHeaderMalformed", "", "<Region>eu-west-1</Region>", "eu-west-1"),
+        (301, "PermanentRedirect", "", "<Endpoint>mesh.s3-eu-west-1.amazonaws.com</Endpoint>", "eu-west-1"),
+        (301, "PermanentRedirect", "", "<Endpoint>mesh.s3.eu-west-1.amazonaws.com</Endpoint>", "eu-west-1"),
+        (301, "PermanentRedirect", "", "<Endpoint>my.mesh.s3.amazonaws.com</Endpoint>", "us-east-1"),
+        (307, "TemporaryRedirect", "", "<Endpoint>mesh.s3-eu-west-1.amazonaws.com</Endpoint>", "eu-west-1"),
+        (301, "PermanentRedirect", "", "<Endpoint>store.example.com</Endpoint>", None),
+        (301, "PermanentRedirect", "", f"<Endpoint>{'a.' * 5000}s3.amazonaws.com</Endpoint>", None),
+        (
+            400,
+            "IllegalLocationConstraintException",
+            "The eu-west-1 location constraint is incompatible for the region specific endpoint",
+            "",
+            "eu-west-1",
+        ),
+        (
+            400,
+            "IllegalLocationConstraintException",
+            "The unspecified location constraint is incompatible for the region specific endpoint",
+            "",
+            "us-east-1",
+        ),
+        (400, "IllegalLocationConstraintException", "no", "", None),
+    ],
+)
+def test_ways_in_which_s3_names_another_region(
+    status: int, code: str, message: str, more: str, region: str | None
+) -> None:
+    body = f"<Error><Code>{code}</Code><Message>{message}</Message>{more}</Error>".encode()
+    error = explain(Question("list", MESH, "p/"), Answer(status, {}, body))
+    assert isinstance(error, WrongRegionError)
+    assert error.region == region
+
+
+ACCESS_POINT = locate("arn:aws:s3:eu-west-1:123456789012:accesspoint:mesh", "eu-west-1")
+
+
+@pytest.mark.parametrize(
+    ("verb", "permission"),
+    [
+        ("list", "allow s3:ListBucket on arn:aws:s3:eu-west-1:123456789012:accesspoint/mesh to these"),
+        ("put", "allow s3:PutObject on arn:aws:s3:eu-west-1:123456789012:accesspoint/mesh/object/p/n1 to"),
+    ],
+)
+def test_permission_at_an_access_point(verb: str, permission: str) -> None:
+    error = explain(Question(verb, ACCESS_POINT, "p/n1"), Answer(403, {}))
+    assert permission in str(error)
+    assert "access point's policy and the bucket's" in str(error)
+
+
+def test_access_point_that_is_not_there() -> None:
+    body = b"<Error><Code>NoSuchAccessPoint</Code></Error>"
+    error = explain(Question("list", ACCESS_POINT, ""), Answer(404, {}, body))
+    assert type(error) is BucketMissingError
+    assert "set s3-bucket-name to the bucket's name" in str(error)
+
+
+def test_access_point_that_is_said_to_be_elsewhere() -> None:
+    error = explain(Question("list", ACCESS_POINT, ""), Answer(301, {"x-amz-bucket-region": "eu-west-3"}))
+    assert type(error) is WrongRegionError
+    assert "write s3-bucket-name with the ARN" in str(error)

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from s3discovery.errors import DiscoveryError
 from s3discovery.node import NO_METADATA
+from s3discovery.proxies import Proxy, find_proxy
+from s3discovery.trust import make_context
 
 CONNECT_LIMIT_S = 1.0  # these services are on the same machine, STS excepted
 ANSWER_LIMIT_BYTES = 256 * 1024
@@ -43,16 +45,29 @@ async def ask(
     body: bytes = b"",
     limit_s: float = 2.0,
     connect_limit_s: float = CONNECT_LIMIT_S,
+    environ: Mapping[str, str] = NO_METADATA,
 ) -> Answer:
-    """Return the answer to one request, redirects not followed; raises NoAnswerError."""
+    """Return the answer to one request, redirects not followed; raises NoAnswerError.
+
+    `environ` names proxies and CAs for a service beyond this machine; raises SettingsError for them."""
     import aiohttp
 
     limit = aiohttp.ClientTimeout(total=limit_s, sock_connect=connect_limit_s)
+    proxy, to_proxy = find_proxy(url, environ) if environ else None, dict[str, str]()
+    if proxy is not None and proxy.authorization is not None:
+        to_proxy = {"Proxy-Authorization": proxy.authorization.reveal()}
     try:
         async with (
             aiohttp.ClientSession(timeout=limit, cookie_jar=aiohttp.DummyCookieJar()) as session,
             session.request(
-                method, url, headers=headers, data=body or None, allow_redirects=False
+                method,
+                url,
+                headers={**headers, **to_proxy} if url.startswith("http:") else headers,
+                data=body or None,
+                allow_redirects=False,
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=to_proxy or None,
+                ssl=make_context(environ) or True,
             ) as response,
         ):
             text = bytearray()
@@ -63,16 +78,35 @@ async def ask(
             return Answer(
                 response.status, text.decode("utf-8", "replace"), _date_s(response.headers.get("Date"))
             )
-    except aiohttp.ConnectionTimeoutError as error:
-        raise AbsentError(f"cannot be reached: no connection within {connect_limit_s:g} s") from error
-    except TimeoutError as error:
-        raise SlowError(f"did not answer within {limit_s:g} s") from error
-    except aiohttp.ClientConnectorError as error:
-        raise AbsentError(f"cannot be reached: {error.os_error.strerror or error.os_error}") from error
-    except aiohttp.InvalidURL as error:  # without the cause: it shows the URL, and a password in it
-        raise NoAnswerError(f"gave no HTTP answer ({type(error).__name__})") from None
-    except (aiohttp.ClientError, ValueError) as error:  # ValueError: what no header or URL can hold
-        raise NoAnswerError(f"gave no HTTP answer ({type(error).__name__})") from error
+    except (aiohttp.InvalidURL, aiohttp.ClientResponseError) as error:
+        # Without the cause: it shows the URL, and a password in it, or the request with its tokens.
+        unanswered = _unanswered(error, limit_s, connect_limit_s, proxy)
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ValueError: what no header can hold
+        raise _unanswered(error, limit_s, connect_limit_s, proxy) from error
+    raise unanswered
+
+
+def _unanswered(
+    error: Exception, limit_s: float, connect_limit_s: float, proxy: Proxy | None
+) -> NoAnswerError:
+    """Return what `error` means."""
+    import aiohttp
+
+    way = "" if proxy is None else f" through the proxy {proxy}"
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return AbsentError(f"cannot be reached{way}: no connection within {connect_limit_s:g} s")
+        case TimeoutError():
+            return SlowError(f"did not answer{way} within {limit_s:g} s")
+        case aiohttp.ClientHttpProxyError():
+            return NoAnswerError(f"cannot be reached{way}, which refused (HTTP {error.status})")
+        case aiohttp.ClientConnectorCertificateError():
+            said = str(error.certificate_error)
+            return NoAnswerError(f"has a certificate that is not trusted ({said!r}; AWS_CA_BUNDLE)")
+        case aiohttp.ClientConnectorError():
+            return AbsentError(f"cannot be reached{way}: {error.os_error.strerror or error.os_error}")
+        case _:
+            return NoAnswerError(f"gave no HTTP answer ({type(error).__name__})")
 
 
 def shown_place(url: str) -> str:

@@ -6,6 +6,7 @@ program that the SDK has started hangs.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -97,6 +98,11 @@ class _Reading:
 def _session(profile: str | None) -> Any:
     from botocore.session import Session
 
+    # Its debugging lines and the tracebacks beside its warnings hold requests and answers whole: tokens and
+    # keys. What failed is in our own error; whoever wants more sets the level of this logger.
+    logger = logging.getLogger("botocore")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
     return Session(profile=profile)
 
 

@@ -1,5 +1,6 @@
 """credentials-type:web_identity and assume_role: a role's credentials from the Security Token Service."""
 
+import xml.etree.ElementTree as ET  # for its types; s3discovery.xml parses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from s3discovery.credentials.issued import read_issued
 from s3discovery.credentials.provider import Credentials, CredentialsProvider
 from s3discovery.credentials.renewal import Issued
 from s3discovery.errors import CredentialsError, Problem, SettingsError
+from s3discovery.proxies import find_proxy
 from s3discovery.regions import partition_of
 from s3discovery.xml import NotXmlError, parse_xml
 
@@ -57,6 +59,8 @@ class TokenService:
         else:
             self._url = _endpoint(given, environ[given])
         self._clock = clock
+        self._environ = environ
+        find_proxy(self._url, environ)  # said now if it is written wrong
 
     async def ask(self, form: Mapping[str, str], source: str, signer: Credentials | None = None) -> Issued:
         """Ask for credentials, signed by `signer` if there is one; raises CredentialsError."""
@@ -68,6 +72,13 @@ class TokenService:
             # Signed once more by STS's own clock: this machine's may be wrong by hours.
             answer = await self._send(body, source, signer, answer.now_s)
         return _read(answer, f"{source}: STS at {http.shown_place(self._url)}", source)
+
+    async def identify(self, signer: Credentials) -> str:
+        """Return the ARN of whoever `signer` stands for, which everybody may ask; raises CredentialsError."""
+        body = urlencode({"Version": "2011-06-15", "Action": "GetCallerIdentity"}).encode()
+        answer = await self._send(body, "identity", signer, self._clock.wall_s())
+        root, space = _parse(answer, f"identity: STS at {http.shown_place(self._url)}")
+        return (root.findtext(f".//{space}Arn") or "").strip()[:_SHOWN]
 
     async def _send(self, body: bytes, source: str, signer: Credentials | None, at_s: float) -> http.Answer:
         headers = dict(_FORM)
@@ -81,6 +92,7 @@ class TokenService:
                 body=body,
                 limit_s=_ASK_LIMIT_S,
                 connect_limit_s=_CONNECT_LIMIT_S,
+                environ=self._environ,
             )
         except http.NoAnswerError as error:
             where = http.shown_place(self._url)
@@ -158,6 +170,15 @@ def _endpoint(name: str, url: str) -> str:
 
 
 def _read(answer: http.Answer, where: str, source: str) -> Issued:
+    root, space = _parse(answer, where)
+    found = root.find(f".//{space}Credentials")
+    if found is None:
+        raise CredentialsError(f"{where} gave no credentials; look at AWS_ENDPOINT_URL_STS")
+    return read_issued({child.tag.removeprefix(space): child.text for child in found}, source, answer.now_s)
+
+
+def _parse(answer: http.Answer, where: str) -> tuple[ET.Element, str]:
+    """Return the root of STS's answer and its name space; raises CredentialsError for a refusal."""
     try:
         root, space = parse_xml(answer.text.encode())
     except NotXmlError:  # without the cause: it may hold the text
@@ -169,10 +190,7 @@ def _read(answer: http.Answer, where: str, source: str) -> Issued:
         message = (root.findtext(f".//{space}Message") or "").strip()[:_SHOWN]
         cure = _CURES.get(code, "it is asked again")
         raise CredentialsError(f"{where} refused (HTTP {answer.status} {code!r} {message!r}); {cure}")
-    found = root.find(f".//{space}Credentials")
-    if found is None:
-        raise CredentialsError(f"{where} gave no credentials; look at AWS_ENDPOINT_URL_STS")
-    return read_issued({child.tag.removeprefix(space): child.text for child in found}, source, answer.now_s)
+    return root, space
 
 
 def _sign(

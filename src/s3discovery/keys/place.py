@@ -16,7 +16,7 @@ PLACE: tuple[Key, ...] = (
         "s3-bucket-name",
         "bucket_name",
         kinds.read_bucket_name,
-        "Name of the bucket.",
+        "Name of the bucket; or the alias or ARN of an access point, whose region then counts.",
         "hivemq",
         required=True,
     ),

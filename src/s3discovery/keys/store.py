@@ -26,4 +26,23 @@ STORE: tuple[Key, ...] = (
         "true",
         show=kinds.show_flag,
     ),
+    Key(
+        "s3-dual-stack",
+        "dual_stack",
+        kinds.read_flag,
+        "true reaches AWS by IPv6 as well as IPv4 (its dual-stack hosts); not with s3-endpoint.",
+        "true",
+        default="false",
+        show=kinds.show_flag,
+    ),
+    Key(
+        "s3-fips",
+        "fips",
+        kinds.read_flag,
+        "true uses AWS's hosts with FIPS 140 cryptography, which the regions of China do not have; not with "
+        "s3-endpoint.",
+        "true",
+        default="false",
+        show=kinds.show_flag,
+    ),
 )

@@ -2,7 +2,7 @@
 
 `location` says where a bucket is, `wire` what goes over the wire, `refusals` what a refusal means,
 `retries` how long to wait; those are pure. `signing` is botocore's part, loaded with the first
-request. `transport` does the I/O, `client` has the verbs.
+request. `route` finds the region and the proxy, `transport` does the I/O, `client` has the verbs.
 """
 
 from s3discovery.s3.client import S3Bucket

@@ -12,7 +12,9 @@ from s3discovery.credentials import CredentialsProvider
 from s3discovery.errors import ObjectMissingError, ObjectTooLargeError, PreconditionError, StoreFaultError
 from s3discovery.node import NO_METADATA
 from s3discovery.s3 import refusals
-from s3discovery.s3.location import PAGE_KEYS, locate
+from s3discovery.s3.customer_key import read_customer_key
+from s3discovery.s3.location import PAGE_KEYS, Location, locate
+from s3discovery.s3.ownership import NO_OWNERSHIP, Ownership
 from s3discovery.s3.refusals import Question
 from s3discovery.s3.transport import CALL_LIMIT_S, Call, Transport
 from s3discovery.s3.wire import (
@@ -24,6 +26,7 @@ from s3discovery.s3.wire import (
     parse_http_date,
     parse_page,
 )
+from s3discovery.traffic import Traffic
 
 _PAGE_LIMIT = 8 * 2**20  # bytes; 1,000 keys of S3's longest are 3 MiB when encoded
 _PAGES_LIMIT = 1000  # a million keys: a store that goes on and on is broken
@@ -33,7 +36,8 @@ class S3Bucket:
     """One bucket on S3 or what speaks its language; an async context manager.
 
     `region` is signed for, and names AWS's endpoint if `endpoint` is None; see `locate` for both and
-    `path_style`. `jitter` gives 0..1. Raises SettingsError; no I/O before it is entered."""
+    `path_style`. `ownership` is sent beside the objects. `jitter` gives 0..1. Raises SettingsError; no I/O
+    before it is entered."""
 
     def __init__(
         self,
@@ -47,29 +51,58 @@ class S3Bucket:
         call_limit_s: float = CALL_LIMIT_S,
         jitter: Callable[[], float] = random.random,
         transport: type[Transport] = Transport,
+        dual_stack: bool = False,
+        fips: bool = False,
+        environ: Mapping[str, str] = NO_METADATA,
+        ownership: Ownership = NO_OWNERSHIP,
+        traffic: Traffic | None = None,
     ) -> None:
-        self.location = locate(name, region, endpoint, path_style)
+        self._ownership = ownership
         self._transport = transport(
-            region=region,
+            location=locate(name, region, endpoint, path_style, dual_stack=dual_stack, fips=fips),
             credentials=credentials,
             clock=SystemClock() if clock is None else clock,
             call_limit_s=call_limit_s,
             jitter=jitter,
+            environ=environ,
+            traffic=traffic,
         )
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, credentials: CredentialsProvider, clock: Clock | None = None
+        cls,
+        settings: Settings,
+        credentials: CredentialsProvider,
+        clock: Clock | None = None,
+        environ: Mapping[str, str] = NO_METADATA,
+        traffic: Traffic | None = None,
     ) -> Self:
-        """Make the bucket that the settings name."""
+        """Make the bucket that the settings name; raises SettingsError if its key of SSE-C cannot be read."""
+        path = settings.sse_customer_key_file
+        ownership = Ownership.of(settings, read_customer_key(path) if path else None)
         return cls(
             name=settings.bucket_name,
             region=settings.signing_region if settings.endpoint else settings.bucket_region,
             endpoint=settings.endpoint or None,
             path_style=settings.path_style,
+            dual_stack=settings.dual_stack,
+            fips=settings.fips,
+            environ=environ,
             credentials=credentials,
             clock=clock,
+            ownership=ownership,
+            traffic=traffic,
         )
+
+    @property
+    def location(self) -> Location:
+        """Where the bucket is, as far as is known."""
+        return self._transport.location
+
+    @property
+    def found_region(self) -> str | None:
+        """The region that the bucket turned out to be in; None while the configured one is right."""
+        return self._transport.found_region
 
     async def __aenter__(self) -> Self:
         self._transport.open()
@@ -82,6 +115,11 @@ class S3Bucket:
         traceback: TracebackType | None,
     ) -> None:
         await self._transport.close()
+
+    @property
+    def credentials_expire_s(self) -> float | None:
+        """When those last used end, as Unix seconds by their issuer's clock; None: never, or none used."""
+        return self._transport.credentials_expire_s
 
     async def list(self, prefix: str) -> Listing:
         """Return every entry whose key begins with `prefix`, all pages."""
@@ -124,6 +162,7 @@ class S3Bucket:
         When an attempt got no answer and the next is told that the condition does not hold, the object
         is read: if it is what we wrote, the first attempt had succeeded."""
         headers = encode_metadata(metadata) | _conditions(if_match, if_none_match)
+        headers |= self._ownership.headers("put")
         question = Question("put", self.location, key, if_match is not None or if_none_match)
         call = Call(question, "PUT", self.location.object_url(key), headers, body)
         try:
@@ -138,22 +177,28 @@ class S3Bucket:
             raise refusals.not_s3(question, answer, "a success without an ETag")
         return Written(parse_etag(etag), answer.server_time_s)
 
-    async def delete(self, key: str, *, if_match: str | None = None) -> None:
-        """Delete the object; a missing one is no error, unless `if_match` is given."""
+    async def delete(self, key: str, *, if_match: str | None = None) -> bool:
+        """Delete the object; a missing one is no error, unless `if_match` is given.
+
+        False: the store says that there was none, or that one of our own attempts took it away."""
         question = Question("delete", self.location, key, if_match is not None)
-        call = Call(question, "DELETE", self.location.object_url(key), _conditions(if_match, False))
+        headers = _conditions(if_match, False) | self._ownership.headers("delete")
+        call = Call(question, "DELETE", self.location.object_url(key), headers)
         try:
             await self._transport.ask(call)
         except ObjectMissingError:
-            return
+            return False
         except PreconditionError:
             if not (call.unsure and await self._is_gone(key)):
                 raise
+            return False
+        return True
 
     async def _page(self, prefix: str, token: str | None) -> tuple[Page, float | None]:
         question = Question("list", self.location, prefix)
         url = self.location.list_url(prefix, token)
-        answer = await self._transport.ask(Call(question, "GET", url, limit=_PAGE_LIMIT))
+        call = Call(question, "GET", url, self._ownership.headers("list"), limit=_PAGE_LIMIT)
+        answer = await self._transport.ask(call)
         try:
             page = parse_page(answer.body)
         except NotS3Error as error:
@@ -168,7 +213,9 @@ class S3Bucket:
 
     async def _get(self, key: str, limit: int) -> tuple[Stored, float | None]:
         question = Question("get", self.location, key)
-        answer = await self._transport.ask(Call(question, "GET", self.location.object_url(key), limit=limit))
+        url, headers = self.location.object_url(key), self._ownership.headers("get")
+        call = Call(question, "GET", url, headers, limit=limit)
+        answer = await self._transport.ask(call)
         etag, modified_s = answer.headers.get("etag"), parse_http_date(answer.headers.get("last-modified"))
         if not etag or modified_s is None:
             raise refusals.not_s3(question, answer, "something without ETag or Last-Modified")

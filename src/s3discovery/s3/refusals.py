@@ -3,6 +3,7 @@
 Texts from the other side are shown by repr and cut, since anything may have sent them.
 """
 
+import re
 from dataclasses import dataclass
 
 from s3discovery.errors import (
@@ -18,11 +19,13 @@ from s3discovery.errors import (
     ThrottledError,
     WrongRegionError,
 )
+from s3discovery.regions import GLOBAL_REGION, is_region, region_of_host
 from s3discovery.s3.location import Location
 from s3discovery.s3.wire import Answer, Refusal, parse_refusal
 
 SKEW_CODE = "RequestTimeTooSkewed"
 _SHOWN = 200  # characters of a foreign text that an error shows
+_KEPT = 2000  # characters of S3's message that an error keeps: AWS names who, what, and which policy
 
 _ACTIONS = {
     "list": "s3:ListBucket",
@@ -53,6 +56,9 @@ _REGION_CODES = frozenset(
         "IllegalLocationConstraintException",
     }
 )
+# How S3 says in which region a bucket is that another region was asked for; us-east-1 has no name there.
+_CONSTRAINT = "The ([a-z0-9-]{1,64}) location constraint is incompatible"
+_HOST_LIMIT = 253  # characters of a host name
 _THROTTLE_CODES = frozenset(
     {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded"}
 )
@@ -85,6 +91,7 @@ def explain(question: Question, answer: Answer) -> BucketError:
     )
     found.status = answer.status
     found.code = refusal.code or None
+    found.said = refusal.message[:_KEPT]
     found.server_time_s = answer.server_time_s
     return found
 
@@ -99,7 +106,7 @@ def not_s3(question: Question, answer: Answer, what: str) -> StoreFaultError:
 
 
 def _explain_region(question: Question, answer: Answer, refusal: Refusal) -> BucketError | None:
-    region = answer.headers.get("x-amz-bucket-region") or refusal.region
+    region = _named_region(answer, refusal)
     named_another = bool(region) and region != question.location.region
     redirected = answer.status in (301, 307, 308)
     if not (refusal.code in _REGION_CODES or (named_another and (redirected or answer.status == 400))):
@@ -110,19 +117,47 @@ def _explain_region(question: Question, answer: Answer, refusal: Refusal) -> Buc
             "not say which; set s3-bucket-region to the region of the bucket",
             region=None,
         )
-    # Only what can be a region is offered as a line to write.
-    shown = region if region.replace("-", "").isalnum() and region.isascii() else repr(region[:_SHOWN])
     place = question.location
-    instead = "" if place.is_aws else f" (s3-endpoint-region:{shown} if that is set)"
+    if not is_region(region, of_aws=False):  # only what can be a region is offered as a line to write
+        return WrongRegionError(
+            f"bucket {place.bucket!r} is said to be in a region {region[:_SHOWN]!r}, which can be none; "
+            "check s3-endpoint",
+            region=None,
+        )
+    if place.access_point is not None:
+        return WrongRegionError(
+            f"the access point {place.bucket!r} is said to be in region {region}; "
+            "write s3-bucket-name with the ARN that its owner's console shows",
+            region=region,
+        )
+    instead = "" if place.wish.endpoint is None else f" (s3-endpoint-region:{region} if that is set)"
     return WrongRegionError(
-        f"bucket {place.bucket!r} is in region {shown}, not in {place.region}; "
-        f"write s3-bucket-region:{shown}{instead}",
+        f"bucket {place.bucket!r} is in region {region}, not in {place.region}; "
+        f"write s3-bucket-region:{region}{instead}",
         region=region,
     )
 
 
+def _named_region(answer: Answer, refusal: Refusal) -> str:
+    """Return the region that a refusal names, in one of the ways S3 has for that; empty if none."""
+    if region := answer.headers.get("x-amz-bucket-region") or refusal.region:
+        return region
+    if refusal.code == "IllegalLocationConstraintException":
+        found = re.search(_CONSTRAINT, refusal.message[:_SHOWN])
+        region = found[1] if found else ""
+        return GLOBAL_REGION if region == "unspecified" else region
+    if len(refusal.endpoint) <= _HOST_LIMIT:
+        return region_of_host(refusal.endpoint) or ""
+    return ""
+
+
 def _explain_code(question: Question, answer: Answer, refusal: Refusal) -> BucketError | None:
     code = refusal.code
+    if code == "NoSuchAccessPoint":
+        return BucketMissingError(
+            f"access point {question.location.bucket!r} does not exist; "
+            "create it or set s3-bucket-name to the bucket's name"
+        )
     if code == "NoSuchBucket":
         name = question.location.bucket
         return BucketMissingError(
@@ -149,7 +184,7 @@ def _explain_status(question: Question, answer: Answer, refusal: Refusal) -> Buc
     if status == 404 and not refusal.code and question.verb != "list" and _is_bare(answer):
         return _missing(question)
     if status in (401, 403):
-        return _denied(question, said)
+        return _denied(question, said, explicitly="explicit deny" in refusal.message.lower())
     if status == 412:
         return _changed(question)
     if status in (429, 503):
@@ -190,11 +225,17 @@ def _changed(question: Question) -> PreconditionError:
     return PreconditionError(f"{question}: somebody else wrote or deleted it meanwhile")
 
 
-def _denied(question: Question, said: str) -> AccessDeniedError:
+def _denied(question: Question, said: str, *, explicitly: bool) -> AccessDeniedError:
     action = _ACTIONS[question.verb]
+    if explicitly:
+        return AccessDeniedError(
+            f"{question} is not permitted ({said}); remove the Deny of {action} from that policy: an Allow "
+            "elsewhere does not help"
+        )
     resource = question.location.arn(None if question.verb == "list" else question.key)
+    also = "" if question.location.access_point is None else ", in the access point's policy and the bucket's"
     return AccessDeniedError(
-        f"{question} is not permitted ({said}); allow {action} on {resource} to these credentials"
+        f"{question} is not permitted ({said}); allow {action} on {resource} to these credentials{also}"
     )
 
 

@@ -1,99 +1,59 @@
 """One HTTP session to one bucket: signs, sends, reads, and asks again for what may pass.
 
 Every call has a deadline, and is signed by the store's time once the machine's has been refused.
-Redirects are never followed: a signature holds for one host, and a login page is no bucket.
+Redirects are never followed: a signature holds for one host, and a login page is no bucket. But where the
+store names another region, the bucket is asked for there, and if that helps, from then on.
 """
 
 import asyncio
 import logging
 import random
-import socket
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from collections.abc import Callable, Mapping
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from s3discovery.clock import Clock
 from s3discovery.credentials import CredentialsProvider
 from s3discovery.errors import BucketError, ObjectTooLargeError, StoreFaultError, ThrottledError
-from s3discovery.names import Names
+from s3discovery.node import NO_METADATA
 from s3discovery.s3 import outages, refusals
+from s3discovery.s3.call import REFUSAL_LIMIT, Call
+from s3discovery.s3.location import Location
 from s3discovery.s3.refusals import SKEW_CODE, Question
 from s3discovery.s3.retries import RETRIES, backoff_s, is_passing, retry_after_s
+from s3discovery.s3.route import Route
+from s3discovery.s3.session import CONCURRENT_CALLS, make_session
 from s3discovery.s3.wire import Answer, parse_refusal
+
+__all__ = ["CALL_LIMIT_S", "CONCURRENT_CALLS", "Call", "Transport"]
+from s3discovery.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
-CONCURRENT_CALLS = 16
 CALL_LIMIT_S = 10.0
-_CONNECT_LIMIT_S = 3.0  # so that a lost SYN leaves time for another try
-_SILENCE_LIMIT_S = 5.0  # so that a lost answer does
-_REFUSAL_LIMIT = 64 * 2**10  # bytes of an error document that are read
 _SKEW_S = 300.0  # S3 refuses from 15 minutes on; other stores from 5
 _OK = {"list": (200,), "get": (200,), "put": (200, 201, 204), "delete": (200, 202, 204)}
 
 
-@dataclass(slots=True)
-class Call:
-    """One request and what has become of it.
-
-    `sent` counts how often its head went out; `unsure` is set once an attempt may have been carried
-    out although no answer came."""
-
-    question: Question
-    method: str
-    url: str
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    limit: int = _REFUSAL_LIMIT
-    signed_at_s: float = 0.0
-    unsure: bool = False
-    sent: int = 0
-    time_corrected: bool = False
-    trouble: BucketError | None = None
-
-
-class _Resolver(AbstractResolver):
-    """Names by threads that hold up nothing when a name server does not answer."""
-
-    def __init__(self) -> None:
-        self._names = Names()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = [
-            (address, socket.AF_INET6 if ":" in address else socket.AF_INET)
-            for address in await self._names.find(host)
-        ]
-        return [
-            ResolveResult(
-                hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST
-            )
-            for address, kind in found
-            if family in (socket.AF_UNSPEC, kind)
-        ]
-
-    async def close(self) -> None:
-        return None
-
-
 class Transport:
-    """The way to a bucket; opened and closed by its owner. `jitter` gives 0..1."""
+    """The way to a bucket; opened and closed by its owner. `jitter` gives 0..1.
+
+    `environ` names proxies and CAs; a proxy that is written wrong raises SettingsError."""
 
     def __init__(
         self,
         *,
-        region: str,
+        location: Location,
         credentials: CredentialsProvider,
         clock: Clock,
         call_limit_s: float = CALL_LIMIT_S,
         jitter: Callable[[], float] = random.random,
+        environ: Mapping[str, str] = NO_METADATA,
+        traffic: Traffic | None = None,
     ) -> None:
-        self._region = region
+        self._route = Route(location, environ)
+        self._traffic = traffic or Traffic()
         self._credentials = credentials
         self._clock = clock
         self._call_limit_s = call_limit_s
@@ -102,22 +62,23 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         # The store's time minus our monotonic time, once the wall clock has been refused.
         self._store_offset_s: float | None = None
+        self.credentials_expire_s: float | None = None
+
+    @property
+    def location(self) -> Location:
+        """Where the bucket is, as far as is known."""
+        return self._route.location
+
+    @property
+    def found_region(self) -> str | None:
+        """The region that the bucket turned out to be in, None while the first one is right."""
+        return self._route.found_region
 
     def open(self) -> None:
-        """Make the session; connections follow with the first calls."""
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_count_sent)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONCURRENT_CALLS, resolver=_Resolver()),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=_CONNECT_LIMIT_S, sock_read=_SILENCE_LIMIT_S
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "s3discovery", "Accept-Encoding": "identity"},
-            skip_auto_headers=("Content-Type",),
-            auto_decompress=False,
-            trace_configs=[trace],
-        )
+        """Make the session; connections follow with the first calls.
+
+        Raises SettingsError if the CAs that a variable names cannot be read."""
+        self._session = make_session(self._route.make_context())
 
     async def close(self) -> None:
         """Close all connections; safe to repeat."""
@@ -134,45 +95,57 @@ class Transport:
             except TimeoutError as error:
                 if call.trouble is not None:
                     raise call.trouble from error
-                raise outages.explain(call.question, error, limit_s=self._call_limit_s) from error
+                raise self._route.explain_outage(call, error, self._call_limit_s) from error
 
     async def _persist(self, call: Call) -> Answer:
         """Ask until there is an answer that asking again would not change, or the deadline is too near."""
         deadline_s = self._clock.monotonic_s() + self._call_limit_s
         retry = 0
         while True:
-            wait_s, lasting = 0.0, False
             try:
-                answer = await self._send(call)
+                answer = await self._count(call)
             except outages.LOST as error:
-                call.unsure = True
-                call.trouble = outages.explain(call.question, error, limit_s=self._call_limit_s)
-                call.trouble.__cause__ = error
-                lasting = outages.is_lasting(error)
+                trouble, lasting = self._note_outage(call, error), outages.is_lasting(error)
+                wait_s = 0.0
             else:
                 if answer.status in _OK[call.question.verb]:
+                    self._route.settle(call)
                     return answer
-                if self._corrects_time(call, answer):
+                trouble = call.trouble = self._route.explain_refusal(call, answer)
+                if self._corrects_time(call, answer) or self._route.leads_on(call, trouble):
                     continue
-                call.trouble = refusals.explain(call.question, answer)
-                lasting = not is_passing(answer.status, call.trouble.code)
-                call.unsure = call.unsure or answer.status >= 500
-                wait_s = retry_after_s(answer, self._clock.wall_s())
-                if isinstance(call.trouble, ThrottledError):
-                    call.trouble.retry_after_s = wait_s
+                wait_s = self._note_refusal(call, answer, trouble)
+                lasting = not is_passing(answer.status, trouble.code)
             wait_s = max(wait_s, backoff_s(retry, self._jitter))
             if lasting or retry == RETRIES or self._clock.monotonic_s() + wait_s >= deadline_s:
-                raise call.trouble
+                raise self._route.verdict(call, trouble)
             log.debug(
                 "s3 retry verb=%s key=%r retry=%d wait_s=%.2f cause=%r",
-                call.question.verb, call.question.key, retry + 1, wait_s, str(call.trouble),
+                call.question.verb, call.question.key, retry + 1, wait_s, str(trouble),
             )  # fmt: skip
             retry += 1
             await self._clock.sleep(wait_s)
 
+    def _note_outage(self, call: Call, error: BaseException) -> BucketError:
+        call.unsure = True
+        call.trouble = self._route.explain_outage(call, error, self._call_limit_s)
+        if not isinstance(error, aiohttp.ClientResponseError):  # which shows the request, secrets and all
+            call.trouble.__cause__ = error
+        return call.trouble
+
+    def _note_refusal(self, call: Call, answer: Answer, trouble: BucketError) -> float:
+        """Return for how long the store wants to be left alone."""
+        self._route.settle(call, trouble)
+        call.unsure = call.unsure or answer.status >= 500
+        wait_s = retry_after_s(answer, self._clock.wall_s())
+        if isinstance(trouble, ThrottledError):
+            trouble.retry_after_s = wait_s
+        return wait_s
+
     async def signed(self, call: Call) -> dict[str, str]:
         """Return the headers of `call` with its signature of this moment; anonymous calls have none."""
         credentials = await self._credentials.credentials()
+        self.credentials_expire_s = credentials.expires_s
         if credentials.is_anonymous:
             call.signed_at_s = self._store_time_s()
             return call.headers
@@ -186,15 +159,38 @@ class Transport:
             call.headers,
             call.body,
             credentials=credentials,
-            region=self._region,
+            region=call.question.location.region,
             at_s=call.signed_at_s,
         )
+
+    async def _count(self, call: Call) -> Answer:
+        """Send once, and count what went over the wire; a call that was never sent is no traffic."""
+        started_s, sent = self._clock.monotonic_s(), call.sent
+        outcome, received = "lost", 0
+        try:
+            answer = await self._send(call)
+            outcome, received = str(answer.status), len(answer.body)
+        except BucketError:
+            outcome = "unusable"
+            raise
+        finally:
+            if call.sent > sent:
+                took_s = self._clock.monotonic_s() - started_s
+                self._traffic.note(
+                    call.question.verb, outcome, took_s, sent_bytes=len(call.body), received_bytes=received
+                )
+        return answer
 
     async def _send(self, call: Call) -> Answer:
         """Sign, send and read once; raises one of outages.LOST, or ObjectTooLargeError."""
         if self._session is None:
             raise RuntimeError("S3Bucket is used outside of its `async with`")
         headers = await self.signed(call)
+        proxy, to_proxy = self._route.proxy_for(call), dict[str, str]()
+        if proxy is not None and proxy.authorization is not None:
+            to_proxy = {"Proxy-Authorization": proxy.authorization.reveal()}
+            if call.url.startswith("http:"):  # read by the proxy as it passes; by TLS, CONNECT alone has it
+                headers = {**headers, **to_proxy}
         sent = call.sent
         try:
             async with self._session.request(
@@ -203,17 +199,21 @@ class Transport:
                 headers=headers,
                 data=call.body or None,
                 allow_redirects=False,
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=to_proxy or None,
                 trace_request_ctx=call,
             ) as response:
                 return await _read(call, response)
+        except aiohttp.ClientHttpProxyError:
+            raise
         except aiohttp.ClientResponseError as error:
-            answer = Answer(error.status, {})
-            raise refusals.not_s3(
-                call.question, answer, f"what is no HTTP ({error.message[:80]!r})"
-            ) from error
+            # Without the cause: it shows the request, with tokens and keys among its headers.
+            what = f"what is no HTTP ({error.message[:80]!r})"
+            trouble = refusals.not_s3(call.question, Answer(error.status, {}), what)
         finally:
             # aiohttp asks once more by itself when a kept connection turns out closed.
             call.unsure = call.unsure or call.sent > sent + 1
+        raise trouble
 
     def _store_time_s(self) -> float:
         if self._store_offset_s is None:
@@ -244,17 +244,11 @@ class Transport:
         return True
 
 
-async def _count_sent(
-    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestHeadersSentParams
-) -> None:
-    context.trace_request_ctx.sent += 1
-
-
 async def _read(call: Call, response: aiohttp.ClientResponse) -> Answer:
     """Read an answer: of a success at most the call's limit, of a refusal at most what is looked at."""
     headers = {name.lower(): ",".join(response.headers.getall(name)) for name in response.headers}
     succeeded = response.status in _OK[call.question.verb]
-    limit = call.limit if succeeded else _REFUSAL_LIMIT
+    limit = call.limit if succeeded else REFUSAL_LIMIT
     announced = response.content_length
     body = bytearray()
     if not (succeeded and announced is not None and announced > limit):

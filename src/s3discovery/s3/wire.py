@@ -51,6 +51,7 @@ class Refusal:
     message: str = ""
     region: str = ""
     server_time_s: float | None = None
+    endpoint: str = ""
 
 
 class NotS3Error(ValueError):
@@ -118,6 +119,7 @@ def parse_refusal(body: bytes) -> Refusal:
         code=error.findtext(f"{space}Code", "").strip(),
         message=error.findtext(f"{space}Message", "").strip(),
         region=error.findtext(f"{space}Region", "").strip(),
+        endpoint=error.findtext(f"{space}Endpoint", "").strip(),
         server_time_s=_iso_or_none(error.findtext(f"{space}ServerTime")),
     )
 

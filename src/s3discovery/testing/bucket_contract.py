@@ -155,8 +155,9 @@ class BucketContract:
         second = await bucket.put("file", b"two")
         await _refused(bucket.delete("file", if_match=first.etag), PreconditionError)
         assert await self._keys(bucket, "") == {"file"}
-        await bucket.delete("file", if_match=second.etag)
+        assert await bucket.delete("file", if_match=second.etag)
         assert await self._keys(bucket, "") == set()
+        await _refused(bucket.delete("file", if_match=second.etag), PreconditionError)
 
     async def test_delete_of_what_is_missing_is_no_error(self, bucket: Bucket) -> None:
         await bucket.put("other", b"x")
