@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.proxy import Proxy
 from bench.report import Figure, Part, progress, show_figures
+from bench.sources import measure_sources
 from bench.store import BUCKET, fill, settings_of
 from s3discovery.clock import SystemClock
 from s3discovery.demo.seaweedfs import SeaweedFS
@@ -34,6 +35,9 @@ def measure(*, quick: bool) -> Part:
     runs, idle_s = (QUICK_RUNS, QUICK_IDLE_S) if quick else (RUNS, IDLE_S)
     print(f"start: `s3discovery run` without a broker, as a process; median of {runs} after one to warm up\n")
     figures, starts_s = asyncio.run(_measure(runs, idle_s))
+    progress("sources of credentials")
+    figures += measure_sources(runs)
+    progress("")
     show_figures(figures)
     return Part("start", figures, {"start_s": starts_s})
 

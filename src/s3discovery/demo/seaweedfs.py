@@ -63,9 +63,15 @@ class SeaweedFS:
     """A running SeaweedFS; an async context manager.
 
     Inside, `endpoint` is its URL, and `access_key_id` with `secret_access_key` may do everything;
-    `identities` may do what their actions say. Raises SeaweedError."""
+    `identities` may do what their actions say; `arguments` are more of its own. Raises SeaweedError."""
 
-    def __init__(self, identities: Sequence[Identity] = (), clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        identities: Sequence[Identity] = (),
+        clock: Clock | None = None,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        self._arguments = arguments
         self._clock: Clock = SystemClock() if clock is None else clock
         self._admin = Identity("admin", _ADMIN_ACTIONS)
         self._identities = (self._admin, *identities)
@@ -132,7 +138,7 @@ class SeaweedFS:
         self._resources.callback(_remove_sockets, ports)
         with (folder / "weed.log").open("wb") as log_file:
             self._process = await child.start(
-                [str(program), *_arguments(folder, ports)],
+                [str(program), *_arguments(folder, ports), *self._arguments],
                 folder=folder,
                 # Nothing of the user's: neither keys, which would count, nor configuration.
                 environ={"HOME": name, "TMPDIR": name, "PATH": os.defpath},

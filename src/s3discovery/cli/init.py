@@ -1,0 +1,192 @@
+"""`s3discovery init`: a settings file, by asking or from options."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from s3discovery.config import BY_NAME, Key, nearest_key, parse
+from s3discovery.errors import DiscoveryError, Problem, SettingsError
+from s3discovery.keys import HIVEMQ_3
+from s3discovery.kinds import WrongTextError
+from s3discovery.wiring import DEFAULT_FILE
+
+# What is asked for, with what Enter answers; the rest has defaults that hold nearly everywhere.
+_QUESTIONS: Mapping[str, str | None] = {
+    "s3-bucket-name": None,
+    "s3-bucket-region": "us-east-1",
+    "s3-endpoint": "",
+    "file-prefix": "hivemq/cluster/nodes/",
+    "file-expiration": "6h",
+    "update-interval": "3h",
+    "credentials-type": "default",
+    "broker": "none",
+}
+_OF_A_TYPE: Mapping[str, tuple[str, ...]] = {
+    "access_key": ("credentials-access-key-id", "credentials-secret-access-key"),
+    "temporary_session": (
+        "credentials-access-key-id",
+        "credentials-secret-access-key",
+        "credentials-session-token",
+    ),
+    "assume_role": ("credentials-role-arn",),
+}
+_SECRET_MODE, _MODE = 0o600, 0o666  # the second is what the umask leaves of it
+
+
+@click.command()
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_FILE,
+    show_default=True,
+    help="Properties file to write.",
+)
+@click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="A setting; it is not asked for.")
+@click.option(
+    "--from",
+    "original",
+    type=click.Path(path_type=Path),
+    help="Properties file to start from, such as that of HiveMQ's plugin.",
+)
+@click.option("--no-input", is_flag=True, help="Ask nothing; what is missing is an error.")
+@click.option("--force", is_flag=True, help="Replace a file that is there already.")
+def init(file: Path, options: tuple[str, ...], original: Path | None, no_input: bool, force: bool) -> None:
+    """Write a settings file with every key explained, by asking or from options.
+
+    Nothing is asked when -o and --from give all that is required. A file that holds a secret is for its
+    owner's eyes only.
+
+    \b
+    Example:
+      s3discovery init -o s3-bucket-name=hivemq -o s3-bucket-region=us-east-1
+    """
+    from s3discovery.properties_file import write_properties
+
+    if not force and os.path.lexists(file):
+        raise click.ClickException(
+            f"{str(file)!r} is there already; name another, or replace it with --force"
+        )
+    values = _given(original, options)
+    _complete(values, ask=not no_input)
+    is_secret = any(BY_NAME[name].secret for name in values)
+    _write(file, write_properties(values), mode=_SECRET_MODE if is_secret else _MODE, force=force)
+    named = "" if file == DEFAULT_FILE else f" -c {file}"
+    click.echo(f"wrote {file}")
+    click.echo(f"next: s3discovery doctor{named}")
+
+
+def _given(original: Path | None, options: Iterable[str]) -> dict[str, str]:
+    """Return what a file and options set; raises SettingsError for options that mean nothing."""
+    from s3discovery import sources
+
+    values: dict[str, str] = {}
+    if original is not None:
+        for name, text in sources.read_properties(original).items():
+            if name in BY_NAME:
+                values[name] = text
+            else:
+                click.echo(f"left out: {_unknown(name)}", err=True)
+    given = sources.gather(file=None, environ={}, options=tuple(options))
+    unknown = [Problem("-o", None, _unknown(name)) for name in given if name not in BY_NAME]
+    if unknown:
+        raise SettingsError(unknown, "options")
+    return values | {name: value.text for name, value in given.items()}
+
+
+def _unknown(name: str) -> str:
+    nearest = nearest_key(name)
+    return f"unknown key {name!r}" + (f", is {nearest} meant?" if nearest else "")
+
+
+def _complete(values: dict[str, str], *, ask: bool) -> None:
+    """Bring `values` to what can be parsed, by asking; raises SettingsError where nobody may be asked."""
+    if not ask:
+        parse(values)
+    if not any(_problems(values)):
+        return
+    _mend(values, [problem for problem in _problems(values) if problem.key in values])
+    for name in _QUESTIONS:
+        if name not in values:
+            _ask(values, name)
+    for name in _OF_A_TYPE.get(values["credentials-type"], ()):
+        if name not in values and f"{name}-file" not in values:
+            _ask(values, name)
+    while problems := list(_problems(values)):
+        _mend(values, problems)
+
+
+def _mend(values: dict[str, str], problems: Iterable[Problem]) -> None:
+    """Say what is wrong and ask for it, once for each key."""
+    for name, problem in {problem.key: problem for problem in problems}.items():
+        click.echo(f"{problem}", err=True)
+        _ask(values, name)
+
+
+def _problems(values: Mapping[str, str]) -> Iterator[Problem]:
+    try:
+        parse(values)
+    except SettingsError as error:
+        yield from error.problems
+
+
+def _ask(values: dict[str, str], name: str) -> None:
+    """Ask for one key until its own reader takes the answer; an empty answer leaves it unset."""
+    key = BY_NAME[name]
+    default = _QUESTIONS.get(name, key.default)
+    if default is None and not _must_be_answered(key):
+        default = ""
+    click.echo(f"\n{key.help}", err=True)
+    text: str = click.prompt(
+        name,
+        default=default,
+        show_default=bool(default),
+        hide_input=key.secret,
+        err=True,
+        value_proc=lambda answer: _read(key, answer, values),
+    )
+    values.pop(name, None)
+    if text or key.required:
+        values[name] = text
+
+
+def _must_be_answered(key: Key) -> bool:
+    return key.required or any(key.name in names for names in _OF_A_TYPE.values())
+
+
+def _read(key: Key, text: str, values: Mapping[str, str]) -> str:
+    """Return an answer that the key's own reader takes; click asks again for others."""
+    if text or key.required:
+        try:
+            key.reader(values.get("compatibility", HIVEMQ_3))(text)
+        except WrongTextError as error:
+            raise click.UsageError(str(error)) from error
+    return text
+
+
+def _write(path: Path, text: str, *, mode: int, force: bool) -> None:
+    """Write the file whole or not at all; without `force` never over another, even one of this moment."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    claimed = False
+    try:
+        if not force:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+            claimed = True
+        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as file:
+            file.write(text.encode("ascii"))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            fresh.unlink()
+        if claimed:
+            with suppress(OSError):
+                path.unlink()
+        raise DiscoveryError(
+            f"{str(path)!r} cannot be written ({error.strerror}); name another with -c"
+        ) from error

@@ -1,0 +1,344 @@
+"""What an examination finds, names and shows, as far as no server is needed."""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3discovery.bucket import Bucket, Entry, Listing, Written
+from s3discovery.discovery import Discovery
+from s3discovery.doctor import Finding, Verdict, as_json, exit_code, worst
+from s3discovery.doctor.diagnosis import Asked, diagnose, explain_denial
+from s3discovery.doctor.faults import FAULTS, report
+from s3discovery.doctor.finding import CHECKS, not_reached, not_tried, ok
+from s3discovery.doctor.identity import shorten
+from s3discovery.doctor.neighbours import judge_address, judge_files, read_files
+from s3discovery.doctor.probe import Permissions, Probe
+from s3discovery.doctor.show import Table
+from s3discovery.errors import (
+    AccessDeniedError,
+    AddressError,
+    BucketError,
+    CredentialsError,
+    ProxyError,
+    StoreFaultError,
+    UnreachableError,
+    WrongRegionError,
+)
+from s3discovery.membership import is_probe
+from s3discovery.node import Address, Member
+from s3discovery.own_address import Located
+from s3discovery.s3.location import locate
+from s3discovery.testing import FakeClock, MemoryBucket, make_settings
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "how-to" / "doctor.md"
+ASKED = Asked(locate("mesh", "us-east-1"), "'AKID...3456'", "settings")
+WARNING = report("unknown-key", "x", cure="y")
+FAULT = report("not-s3", "x", place="y")
+PREFIX = "nodes/"
+
+
+class TestFinding:
+    @pytest.mark.parametrize(
+        ("findings", "verdict", "code", "strict"),
+        [
+            ((), Verdict.OK, 0, 0),
+            ((ok("dns", "x"), not_tried("put"), not_reached("get", "put")), Verdict.OK, 0, 0),
+            ((ok("dns", "x"), WARNING), Verdict.WARNING, 0, 1),
+            ((WARNING, FAULT), Verdict.FAULT, 1, 1),
+            ((FAULT, report("wrong-setting", "x", cure="y")), Verdict.FAULT, 2, 2),
+        ],
+    )
+    def test_exit_code_is_that_of_the_worst(
+        self, findings: tuple[Finding, ...], verdict: Verdict, code: int, strict: int
+    ) -> None:
+        assert worst(findings) is verdict
+        assert exit_code(findings, strict=False) == code
+        assert exit_code(findings, strict=True) == strict
+
+    def test_json_shape(self) -> None:
+        assert json.loads(json.dumps(as_json([ok("dns", "x"), WARNING], strict=True))) == {
+            "version": 1,
+            "verdict": "warning",
+            "exit_code": 1,
+            "findings": [
+                {"check": "dns", "verdict": "ok", "found": "x", "fault": None, "cure": None},
+                {
+                    "check": "configuration",
+                    "verdict": "warning",
+                    "found": "x",
+                    "fault": "unknown-key",
+                    "cure": "y",
+                },
+            ],
+        }
+
+
+class TestPage:
+    """docs/how-to/doctor.md is true."""
+
+    def test_has_every_fault_with_its_cure(self) -> None:
+        page = PAGE.read_text(encoding="utf-8")
+        for fault in FAULTS.values():
+            cure = re.sub(r"\{(\w+)\}", r"<\1>", fault.cure).replace("|", "\\|")
+            told = "as told with it" if fault.cure == "{cure}" else f"`{cure}`"
+            assert f"| `{fault.name}` | {fault.meaning} | {told} |" in page
+
+    def test_has_no_other(self) -> None:
+        page = PAGE.read_text(encoding="utf-8")
+        assert set(re.findall(r"^\| `([a-z][a-z0-9-]+)` \|", page, re.MULTILINE)) == set(FAULTS) | set(CHECKS)
+
+    def test_has_every_check(self) -> None:
+        page = PAGE.read_text(encoding="utf-8")
+        for check, meaning in CHECKS.items():
+            assert f"| `{check}` | {meaning} |" in page
+
+    def test_every_fault_is_tested(self) -> None:
+        texts = "".join(
+            (ROOT / "tests" / place).read_text(encoding="utf-8")
+            for place in ("servers/test_doctor.py", "unit/test_doctor.py")
+        )
+        assert [name for name in FAULTS if f'"{name}"' not in texts] == []
+
+
+def test_every_fault_belongs_to_a_check() -> None:
+    assert {fault.check for fault in FAULTS.values()} <= set(CHECKS)
+
+
+def test_long_values_are_cut_in_a_cure() -> None:
+    assert len(report("wrong-setting", "x", cure="y" * 5000).cure or "") < 1000
+
+
+@pytest.mark.parametrize(
+    ("access_key_id", "shown"),
+    [("AKIAIOSFODNN7EXAMPLE", "AKIA...MPLE"), ("short-access", "shor..."), ("ab", "ab...")],
+)
+def test_access_key_ids_are_shortened(access_key_id: str, shown: str) -> None:
+    assert shorten(access_key_id) == shown
+
+
+def with_message(error: BucketError, message: str) -> BucketError:
+    error.said = message
+    return error
+
+
+class TestDiagnosis:
+    @pytest.mark.parametrize(
+        ("error", "fault"),
+        [
+            (ProxyError("the proxy ... correct HTTPS_PROXY"), "proxy-unusable"),
+            (UnreachableError("time-out"), "no-answer"),
+            (StoreFaultError("x", status=403, code="SecondLevelDomainForbidden"), "needs-virtual-host"),
+            (WrongRegionError("x", region=None), "unknown-region"),
+            (WrongRegionError("x", region="eu-west-1"), "wrong-region"),
+        ],
+    )
+    def test_by_error(self, error: BucketError, fault: str) -> None:
+        assert diagnose(error, ASKED).fault == fault
+
+    def test_region_at_aws_is_that_of_the_bucket(self) -> None:
+        found = diagnose(WrongRegionError("x", region="eu-west-1"), ASKED)
+        assert found.cure == "write s3-bucket-region:eu-west-1"
+
+    @pytest.mark.parametrize(
+        ("message", "policy"),
+        [
+            ("no: with an explicit deny in an identity-based policy", "identity-based policy"),
+            ("no: with an explicit deny in a service control policy: arn", "service control policy"),
+            ("explicit deny", "policy that holds it"),
+        ],
+    )
+    def test_policy_of_an_explicit_deny_is_named(self, message: str, policy: str) -> None:
+        error = with_message(AccessDeniedError("x", status=403), message)
+        assert isinstance(error, AccessDeniedError)
+        found = explain_denial(error, "get", ASKED, "k")
+        assert (found.check, found.fault) == ("get", "explicit-deny")
+        assert (
+            found.cure
+            == f"remove the Deny of s3:GetObject from the {policy}: an Allow elsewhere does not help"
+        )
+
+    def test_texts_of_the_store_are_escaped_and_cut(self) -> None:
+        error = with_message(StoreFaultError("x", status=500, code="A\x1b"), "\x1b[31m\n" + "m" * 5000)
+        found = diagnose(error, ASKED).found
+        assert "\x1b" not in found
+        assert "\n" not in found
+        assert len(found) < 600
+
+
+class TestTable:
+    def test_a_line_a_check_with_the_cure_below(self, capsys: pytest.CaptureFixture[str]) -> None:
+        table = Table()
+        table.add(ok("dns", "[bold]x[/] " + "y" * 300))
+        table.add(WARNING)
+        table.end([WARNING, FAULT, FAULT])
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"dns            ok           [bold]x[/] {'y' * 300}"
+        assert lines[1:] == [
+            "configuration  warning      x",
+            "                            cure: y",
+            "2 faults, 1 warning",
+        ]
+
+    def test_no_control_character_passes(self, capsys: pytest.CaptureFixture[str]) -> None:
+        Table().add(Finding("dns", Verdict.OK, "a\x1b[31mb\u2028c\nd"))
+        assert capsys.readouterr().out == "dns            ok           a [31mb c d\n"
+
+
+class Denying:
+    """A bucket whose every answer to some verbs is an error."""
+
+    def __init__(self, bucket: MemoryBucket, **errors: Exception) -> None:
+        self._bucket = bucket
+        self._errors = errors
+
+    def __getattr__(self, verb: str) -> Any:
+        async def fail(*arguments: Any, **conditions: Any) -> None:
+            raise self._errors[verb]
+
+        return fail if verb in self._errors else getattr(self._bucket, verb)
+
+
+async def permissions_of(bucket: Bucket, clock: FakeClock) -> dict[str, str | None]:
+    permissions = Permissions(bucket, ASKED, PREFIX)
+    await permissions.use(Listing((), clock.wall_s()))
+    return {check: found.fault for check, found in permissions.findings.items()}
+
+
+class TestPermissions:
+    @pytest.mark.parametrize(
+        ("verb", "fault"), [("put", "write-failed"), ("get", "read-failed"), ("delete", "delete-failed")]
+    )
+    @pytest.mark.parametrize(
+        "error", [StoreFaultError("odd", status=400, code="Odd"), CredentialsError("renewal failed")]
+    )
+    async def test_other_failures_are_named(self, verb: str, fault: str, error: Exception) -> None:
+        clock = FakeClock()
+        bucket = MemoryBucket(clock)
+        found = await permissions_of(Denying(bucket, **{verb: error}), clock)
+        assert found[verb] == fault
+        assert set(found.values()) <= {fault, None}
+        if verb != "delete":
+            assert bucket.keys == set()
+
+    async def test_a_healthy_store_has_no_fault(self) -> None:
+        clock = FakeClock()
+        bucket = MemoryBucket(clock)
+        assert set((await permissions_of(bucket, clock)).values()) == {None}
+        assert bucket.keys == set()
+
+    async def test_what_cannot_be_deleted_is_not_written(self) -> None:
+        clock = FakeClock()
+        bucket = MemoryBucket(clock)
+        found = await permissions_of(Denying(bucket, delete=AccessDeniedError("no", status=403)), clock)
+        assert found["delete"] == "delete-denied"
+        assert found["put"] is None
+        assert bucket.keys == set()
+        assert bucket.requests["put"] == 1
+
+
+class TestProbe:
+    async def test_a_put_under_way_is_waited_for_and_undone(self) -> None:
+        bucket = MemoryBucket(FakeClock())
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(*arguments: Any, **conditions: Any) -> Written:
+            begun.set()
+            await go_on.wait()
+            return await bucket.put(*arguments, **conditions)
+
+        class Slow(Denying):
+            put = staticmethod(slow)
+
+        async def use() -> None:
+            async with Probe(Slow(bucket), PREFIX) as probe:
+                await probe.put()
+
+        task = asyncio.create_task(use())
+        await begun.wait()
+        task.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert bucket.requests["put"] == 1
+        assert bucket.keys == set()
+
+    async def test_a_probe_that_was_never_written_is_no_failure(self) -> None:
+        refused = AccessDeniedError("no", status=403)
+        async with Probe(Denying(MemoryBucket(FakeClock()), put=refused, delete=refused), PREFIX) as probe:
+            with pytest.raises(AccessDeniedError):
+                await probe.put()
+        assert probe.failure is None
+
+    @pytest.mark.parametrize(
+        ("key", "is_one"),
+        [
+            ("nodes/s3discovery-probe-0123456789abcdef", True),
+            ("nodes/s3discovery-probe-0123456789abcdef0", False),
+            ("nodes/s3discovery-probe-0123456789ABCDEF", False),
+            ("nodes/s3discovery-probe-", False),
+            ("other/s3discovery-probe-0123456789abcdef", False),
+        ],
+    )
+    def test_its_key_is_no_nodes(self, key: str, is_one: bool) -> None:
+        assert is_probe(key, "nodes/") is is_one
+
+    async def test_nodes_pass_over_it(self) -> None:
+        clock = FakeClock()
+        bucket = MemoryBucket(clock)
+        async with Probe(bucket, PREFIX) as probe:
+            await probe.put()
+            assert bucket.keys == {probe.key}
+            assert is_probe(probe.key, PREFIX)
+            async with Discovery(make_settings(), bucket, clock=clock) as discovery:
+                assert discovery.status.problems == {}
+                assert bucket.requests == {"put": 1, "list": 1}, "it is not even read"
+
+
+class TestNeighbours:
+    async def test_files_that_may_not_be_read(self) -> None:
+        clock = FakeClock()
+        bucket = MemoryBucket(clock)
+        bucket.plant("nodes/a", b"x")
+        denying = Denying(bucket, get=AccessDeniedError("no", status=403))
+        listing = Listing((Entry("nodes/a", "e", 0.0, 1),), clock.wall_s())
+        files = await read_files(denying, make_settings(), listing)
+        assert [found.fault for found in judge_files(files, None, "arn")] == [None, "files-denied"]
+
+    async def test_an_id_written_by_another_process_between_two_looks(self) -> None:
+        members = [Member("a", Address("10.0.0.2", 1), {"incarnation": each}) for each in ("1", "2")]
+        clock = FakeClock()
+        empty = await read_files(MemoryBucket(clock), make_settings(), Listing((), None))
+        before, after = (
+            type(empty)({"a": member}, empty.expired, empty.problems, None) for member in members
+        )
+        (_, found) = judge_files(before, after, "arn")
+        assert found.fault == "incarnation-twice"
+        assert "'a' was written by two processes" in found.found
+
+    async def test_own_file_is_no_other(self) -> None:
+        async def find(host: str) -> tuple[str, ...]:
+            return (host,)
+
+        own = Located(Address("10.0.0.2", 7800), "bind-address")
+        alive = {"n1": Member("n1", own.address)}
+        settings = make_settings(cluster_id="n1")
+        (found,) = await judge_address(own, settings, alive, find)
+        assert found == ok("address", "10.0.0.2:7800 (bind-address), private")
+
+    @pytest.mark.parametrize(
+        ("own", "fault"), [(AddressError("none; set external-address"), "no-address"), (None, None)]
+    )
+    async def test_address_that_is_not_known(self, own: AddressError | None, fault: str | None) -> None:
+        async def find(host: str) -> tuple[str, ...]:
+            return (host,)
+
+        (found,) = await judge_address(own, make_settings(), {}, find)
+        assert found.fault == fault
