@@ -1,33 +1,53 @@
 """The agent: one node for as long as it runs. Discovery and its broker in one TaskGroup, settings followed.
 
 What an agent is made of comes from outside (wiring joins it); here is only how the parts live together:
-the broker is started first, since it knows its port and its key; the node file is published next; and
+the broker is entered first, since it knows its port and its key; the node file is published next; and
 from then on every complete listing is applied to the broker, and every good change of settings to both.
+With a child in front of which the agent stands, the child's end is the agent's.
 """
 
 import asyncio
 import logging
-import math
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 
-from s3discovery.brokers import Broker
+from s3discovery.brokers import Broker, Engine, Messenger, Surroundings
 from s3discovery.bucket import Bucket
+from s3discovery.child import Child
 from s3discovery.clock import Clock, sleep_unless
 from s3discovery.config import KEYS, Settings
 from s3discovery.discovery import Discovery
-from s3discovery.errors import BrokerError, DiscoveryError
+from s3discovery.driver import Driver
+from s3discovery.errors import DiscoveryError, UnreachableError
+from s3discovery.keys.command import COMMAND
+from s3discovery.keys.nats import NATS
+from s3discovery.keys.ownership import OWNERSHIP
 from s3discovery.node import NO_METADATA, Address, Member
+from s3discovery.outputs import Outputs
+from s3discovery.running import Running, Sight
 
 log = logging.getLogger(__name__)
 
 # How often the settings file is looked at: a stat costs microseconds, and nobody waits for less.
 _WATCH_INTERVAL_S = 1.0
-_CONNECT_INTERVAL_S = 1.0
 # Settings that a running broker was started with, and the bucket that it was found by.
-_FIXED = ("broker", "bind_address", "bind_port", "amqtt_listen", "amqtt_config")
-_OF_BUCKET = tuple(key.attribute for key in KEYS if key.name.startswith(("s3-", "credentials-", "java-")))
+_FIXED = (
+    "broker",
+    "bind_address",
+    "bind_port",
+    "amqtt_listen",
+    "amqtt_config",
+    *(key.attribute for key in (*COMMAND, *NATS)),
+)
+_OF_BUCKET = tuple(
+    key.attribute for key in KEYS if key in OWNERSHIP or key.name.startswith(("s3-", "credentials-", "java-"))
+)
+
+
+Serve = Callable[[Running], AbstractAsyncContextManager[object]]
+MakeOutputs = Callable[[Settings, Mapping[str, str], Child | None], Outputs | None]
+Listen = Callable[[Settings, Callable[[], Awaitable[None]]], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,38 +55,52 @@ class Parts:
     """What an agent is made of.
 
     `read_settings` raises SettingsError with all problems; `settings_mark` changes whenever reading
-    them again could give something else. `make_broker` returns None for `broker:none`."""
+    them again could give something else. `make_broker` returns None for `broker:none`. `child` is a program
+    to stand in front of. While what `listen` returns is entered, somebody may ask the node to leave;
+    what `serve` returns tells others who the members are."""
 
     read_settings: Callable[[], Settings]
     settings_mark: Callable[[], object]
     open_bucket: Callable[[Settings], AbstractAsyncContextManager[Bucket]]
-    make_broker: Callable[[Settings, str, Callable[[], None]], Broker | None]
+    make_broker: Callable[[Surroundings], Broker | None]
     find_address: Callable[[Settings, int | None], Awaitable[Address]]
     make_cluster_id: Callable[[], str]
     clock: Clock
+    environ: Mapping[str, str] = field(default_factory=lambda: NO_METADATA, repr=False)
+    child: Child | None = None
+    make_outputs: MakeOutputs = lambda settings, environ, child: None
+    listen: Listen = lambda settings, leave: nullcontext()
+    serve: Serve = lambda running: nullcontext()
 
 
 class Agent:
-    """One node. `run` lasts until it is cancelled, and then leaves politely."""
+    """One node. `run` lasts until it is cancelled, or its child ends, and then leaves politely."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._broker: Broker | None = None
         self._discovery: Discovery | None = None
+        self._driver: Driver | None = None
+        self._outputs: Outputs | None = None
+        self._left = asyncio.Event()
         self._open_buckets: list[AsyncExitStack] = []
 
-    async def run(self, started: Callable[[Discovery, Broker | None], None] | None = None) -> None:
+    async def run(self, started: Callable[[Discovery, Broker | None], None] | None = None) -> int:
         """Be a node; `started` is called once the first attempt to register and to list has been made.
 
-        Raises SettingsError, AddressError or BrokerError if the node cannot start."""
+        Returns the exit code of the child; without one it lasts until it is cancelled. Raises SettingsError,
+        AddressError or BrokerError if the node cannot start."""
         mark = self._parts.settings_mark()
         settings = self._parts.read_settings()
         _log_durations(settings)
         cluster_id = settings.cluster_id or self._parts.make_cluster_id()
         async with AsyncExitStack() as stack:
-            self._broker = self._parts.make_broker(settings, cluster_id, self._look_now)
+            stack.push_async_callback(self._stop_child)
+            self._outputs = self._parts.make_outputs(settings, self._parts.environ, self._parts.child)
+            self._broker = self._parts.make_broker(self._surroundings(settings, cluster_id))
             if self._broker is not None:
                 await stack.enter_async_context(self._broker)
+                cluster_id = self._broker.cluster_id or cluster_id
             own = await self._own_member(settings, cluster_id)
             stack.push_async_callback(self._close_buckets)
             bucket = await self._open_bucket(settings)
@@ -74,12 +108,123 @@ class Agent:
             discovery = await stack.enter_async_context(self._discovery)
             if started is not None:
                 started(discovery, self._broker)
-            async with asyncio.TaskGroup() as tasks:
-                if self._broker is not None:
-                    tasks.create_task(self._drive(discovery, self._broker), name="broker")
+            await stack.enter_async_context(self._parts.listen(settings, self.leave))
+            running = Running(
+                settings,
+                discovery,
+                self._parts.clock,
+                self._cluster_state,
+                self.leave,
+                self._sight,
+                self._messages,
+            )
+            await stack.enter_async_context(self._parts.serve(running))
+            # Last of all to be entered, so the child is told to end before the file is taken away.
+            stack.callback(self._tell_child)
+            try:
+                return await self._live(discovery, settings, bucket, own, mark)
+            except ExceptionGroup as group:
+                refused, bugs = group.split(DiscoveryError)
+                if refused is None or bugs is not None:
+                    raise
+                raise refused.exceptions[0] from group
+
+    def _messages(self) -> Mapping[str, int]:
+        broker: object = self._broker
+        return broker.messages() if isinstance(broker, Messenger) else {}
+
+    def _sight(self) -> Sight | None:
+        return self._driver.sight if self._driver is not None else None
+
+    def _cluster_state(self) -> str | None:
+        if self._broker is None:
+            return None
+        return self._driver.state if self._driver is not None else ""
+
+    async def leave(self) -> None:
+        """Take the node out of its broker's cluster for good, and end `run`.
+
+        Raises BrokerError if the broker refuses; then everything stays as it is."""
+        if self._driver is not None:
+            await self._driver.leave()
+        self._left.set()
+
+    async def _live(
+        self, discovery: Discovery, settings: Settings, bucket: Bucket, own: Member, mark: object
+    ) -> int:
+        """Drive the broker and follow the settings until the child ends or the node leaves."""
+        async with asyncio.TaskGroup() as tasks:
+            following = [
                 tasks.create_task(
                     self._follow_settings(discovery, settings, bucket, own, mark), name="settings"
-                )
+                ),
+                tasks.create_task(self._limit_wait(discovery, settings), name="store"),
+            ]
+            if self._outputs is not None:
+                following.append(tasks.create_task(self._outputs.run(discovery), name="outputs"))
+            if self._broker is not None:
+                self._driver = Driver(discovery, self._broker, self._parts.clock, self._parts.child)
+                following.append(tasks.create_task(self._drive(self._driver), name="broker"))
+            code = await self._end(discovery)
+            for task in following:
+                task.cancel()
+        return code
+
+    async def _drive(self, driver: Driver) -> None:
+        await self._prepared()
+        await driver.run()
+
+    async def _prepared(self) -> None:
+        """Wait until a child would find every file that is rendered for it."""
+        if self._outputs is not None and self._parts.child is not None:
+            await self._outputs.written()
+
+    async def _end(self, discovery: Discovery) -> int:
+        """Wait until the child has ended or the node has left; return the exit code."""
+        leaving = asyncio.ensure_future(self._left.wait())
+        running = asyncio.ensure_future(self._run_child(discovery))
+        try:
+            await asyncio.wait({leaving, running}, return_when=asyncio.FIRST_COMPLETED)
+            return running.result() if running.done() else 0
+        finally:
+            leaving.cancel()
+            running.cancel()
+
+    async def _run_child(self, discovery: Discovery) -> int:
+        """Return how the child ended; without a broker to start it, it is started after the first listing."""
+        child = self._parts.child
+        if child is None:
+            forever: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            return await forever
+        if self._broker is None:
+            await discovery.polled()
+            await self._prepared()
+            await child.start()
+        return await child.exited()
+
+    async def _limit_wait(self, discovery: Discovery, settings: Settings) -> None:
+        """Give up when a broker's start has waited too long for the store."""
+        waits = self._parts.child is not None or isinstance(self._broker, Engine)
+        if not waits or not settings.store_timeout_s or discovery.polls:
+            return
+        if not await sleep_unless(self._parts.clock, settings.store_timeout_s, discovery.polled()):
+            raise UnreachableError(
+                f"no complete listing within store-timeout ({settings.store_timeout_s:g} s), so no broker "
+                f"was started: {discovery.status.error}"
+            )
+
+    def _tell_child(self) -> None:
+        if self._parts.child is not None:
+            self._parts.child.tell_to_stop()
+
+    async def _stop_child(self) -> None:
+        if self._parts.child is not None:
+            await self._parts.child.stop()
+
+    def _surroundings(self, settings: Settings, cluster_id: str) -> Surroundings:
+        return Surroundings(
+            settings, cluster_id, self._look_now, self._parts.environ, self._parts.child, self._own
+        )
 
     async def _open_bucket(self, settings: Settings) -> Bucket:
         opening = AsyncExitStack()
@@ -96,35 +241,13 @@ class Agent:
         if self._discovery is not None:
             self._discovery.look_now()
 
+    def _own(self) -> Member | None:
+        return self._discovery.own if self._discovery is not None else None
+
     async def _own_member(self, settings: Settings, cluster_id: str) -> Member:
         broker = self._broker
         address = await self._parts.find_address(settings, broker.port if broker is not None else None)
         return Member(cluster_id, address, broker.metadata if broker is not None else NO_METADATA)
-
-    async def _drive(self, discovery: Discovery, broker: Broker) -> None:
-        """Hand every complete listing's peers to the broker, and tell when it has them all, or not."""
-        polls, said, refused = discovery.polls, "", ""
-        while True:
-            peers, missing = discovery.peers, frozenset[str]()
-            try:
-                await broker.apply(peers)
-                seen = await broker.cluster()
-            except BrokerError as error:
-                if str(error) != refused:
-                    log.error("broker refused its peers, trying again at the next poll error=%s", error)
-                refused = str(error)
-            else:
-                refused = ""
-                if seen is not None and discovery.polls:
-                    possible = frozenset(peer.cluster_id for peer in peers) - broker.skipped
-                    missing = possible - seen
-                    if (state := _state(len(possible), missing, len(peers) - len(possible))) != said:
-                        log.info("cluster %s", state)
-                        said = state
-            # A broker needs a moment to connect; nobody waits for the next poll to be told that it has.
-            wait_s = _CONNECT_INTERVAL_S if missing else math.inf
-            if await sleep_unless(self._parts.clock, wait_s, discovery.polled(polls)):
-                polls = discovery.polls
 
     async def _follow_settings(
         self, discovery: Discovery, settings: Settings, bucket: Bucket, own: Member, mark: object
@@ -174,16 +297,6 @@ class Agent:
                 "settings wait for a restart keys=%s", ",".join(name.replace("_", "-") for name in kept)
             )
         return replace(changed, **kept)
-
-
-def _state(peers: int, missing: frozenset[str], skipped: int) -> str:
-    """Say how far the broker's cluster is what the bucket says it should be.
-
-    `peers` are those that can be; `skipped` others can not."""
-    there = f"{peers + 1 - len(missing)}/{peers + 1}"
-    others = f" ({skipped} in the bucket skipped: no peers of this broker)" if skipped else ""
-    names = ", ".join(repr(cluster_id) for cluster_id in sorted(missing))
-    return f"incomplete {there}{others}, waiting for {names}" if missing else f"formed {there}{others}"
 
 
 def _log_durations(settings: Settings) -> None:

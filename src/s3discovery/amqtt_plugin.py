@@ -17,7 +17,6 @@ cannot be reached does not, since the broker serves its own clients meanwhile.
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +24,9 @@ from pathlib import Path
 from amqtt.broker import BrokerContext
 
 from s3discovery import wiring
+from s3discovery.brokers import BrokerFactory, Surroundings
 from s3discovery.brokers.amqtt import AmqttBroker
 from s3discovery.brokers.amqtt_server import ClusterPlugin
-from s3discovery.config import Settings
 from s3discovery.errors import DiscoveryError
 
 log = logging.getLogger(__name__)
@@ -63,20 +62,21 @@ class S3DiscoveryPlugin(ClusterPlugin):
         Lasts until the first attempt to register and to list has been made."""
         joined = asyncio.Event()
 
-        def attach(settings: Settings, cluster_id: str, look_now: Callable[[], None]) -> AmqttBroker:
-            broker = AmqttBroker.attach(settings, cluster_id, look_now, self)
+        def attach(surroundings: Surroundings) -> AmqttBroker:
+            broker = AmqttBroker.attach(surroundings, self)
             broker.joined = joined
             return broker
 
-        self._task = asyncio.create_task(
-            wiring.make_agent(self._origins, broker=attach).run(), name="s3discovery"
-        )
+        self._task = asyncio.create_task(self._be_a_node(attach), name="s3discovery")
         self._task.add_done_callback(_report)
         waiter = asyncio.create_task(joined.wait())
         await asyncio.wait({self._task, waiter}, return_when=asyncio.FIRST_COMPLETED)
         waiter.cancel()
         # A broker that cannot open its own listeners says so to nobody; it must not stay a member.
         self._give_up = asyncio.get_running_loop().call_later(_START_LIMIT_S, self._leave_unserved)
+
+    async def _be_a_node(self, attach: BrokerFactory) -> None:
+        await wiring.make_agent(self._origins, broker=attach).run()
 
     def _leave_unserved(self) -> None:
         log.error("the broker serves nobody after %g s, leaving the cluster", _START_LIMIT_S)

@@ -7,7 +7,11 @@ from typing import Any
 from s3discovery import kinds
 from s3discovery.errors import Problem, SettingsError
 from s3discovery.keys import BY_NAME, CREDENTIALS_TYPES, HIVEMQ_3, HIVEMQ_4, KEYS, Key, nearest_key
+from s3discovery.keys.command import Signal, Variables, command_clashes
+from s3discovery.keys.nats import nats_clashes
+from s3discovery.keys.ownership import clashes
 from s3discovery.kinds import Secret
+from s3discovery.vectors import Commands, Vector
 
 __all__ = [
     "BY_NAME",
@@ -66,14 +70,75 @@ class Settings:
     endpoint: str | None
     endpoint_region: str | None
     path_style: bool | None
+    dual_stack: bool
+    fips: bool
+    server_side_encryption: str | None
+    kms_key_id: str | None
+    bucket_key: bool | None
+    sse_customer_key_file: str | None
+    acl: str | None
+    requester_pays: bool
+    expected_bucket_owner: str | None
+    object_tags: tuple[tuple[str, str], ...] | None
     cluster_id: str | None
     bind_address: str | None
     bind_port: int
     external_address: str | None
     external_port: int | None
+    control_socket: str | None
     broker: str
     amqtt_listen: str
     amqtt_config: str | None
+    min_cluster_size: int
+    min_cluster_timeout_s: float
+    stable_margin_s: float
+    seed_key: str | None
+    store_timeout_s: float
+    allow_reset: bool
+    forget_dead: bool
+    forget_after_s: float
+    leave_on_stop: bool
+    rabbitmq_node_name: str | None
+    rabbitmq_ctl: Vector
+    rabbitmq_ctl_timeout_s: float
+    nats_routes_file: str | None
+    nats_pid_file: str | None
+    nats_jetstream: bool
+    nats_store_dir: str | None
+    nats_replicas: int
+    nats_monitor_url: str
+    nats_url: str | None
+    nats_mqtt_url: str | None
+    nats_cluster_user: str | None
+    nats_cluster_password: Secret | None
+    nats_system_user: str | None
+    nats_system_password: Secret | None
+    nats_app_user: str | None
+    nats_app_password: Secret | None
+    nats_mqtt_user: str | None
+    nats_mqtt_password: Secret | None
+    nats_tls_ca: str | None
+    command: Commands | None
+    command_cluster: Commands | None
+    command_join: Commands | None
+    command_forget: Commands | None
+    command_leave: Commands | None
+    command_timeout_s: float
+    output_file: str | None
+    output_template: str | None
+    output_variables: Variables | None
+    output_block: bool
+    output_reload: Commands | None
+    output_signal: Signal | None
+    output_folder: str | None
+    dns_listen: str | None
+    dns_name: str
+    dns_max_udp: int
+    dns_rate: int
+    http_port: int | None
+    http_address: str
+    http_token: Secret | None
+    http_token_file: str | None
 
     @property
     def file_version(self) -> str:
@@ -160,6 +225,10 @@ def _contradictions(values: Mapping[str, str | Value], found: Mapping[str, Any])
     yield from _clashing_durations(values, found)
     yield from _missing_credentials(found)
     yield from _doubled_secrets(found)
+    yield from _open_http(values, found)
+    yield from (_problem(values, name, cure) for name, cure in clashes(found))
+    yield from (_problem(values, name, cure) for name, cure in command_clashes(found))
+    yield from (_problem(values, name, cure) for name, cure in nats_clashes(found))
     if found.get("bind_port") == 0 and found.get("broker", "amqtt") != "amqtt":
         yield _problem(
             values, "bind-port", "write the port of the broker; only broker:amqtt can take any free one"
@@ -202,6 +271,17 @@ def _missing_credentials(found: Mapping[str, Any]) -> Iterator[Problem]:
         in_file = found.get(BY_NAME[f"{name}-file"].attribute) if name in _IN_FILES else None
         if found.get(BY_NAME[name].attribute, name) is None and in_file is None:
             yield Problem(name, None, f"is missing; credentials-type:{kind} needs it")
+
+
+def _open_http(values: Mapping[str, str | Value], found: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield why HTTP would be open to everybody."""
+    if found.get("http_token") and found.get("http_token_file"):
+        yield Problem("http-token-file", None, "leave out this or http-token: only one of them can hold")
+    has_token = found.get("http_token") or found.get("http_token_file")
+    host = found.get("http_address")
+    if host is not None and found.get("http_port") and not has_token and not kinds.is_loopback(host):
+        cure = "write http-token or http-token-file too: others than this machine could ask there"
+        yield _problem(values, "http-address", cure)
 
 
 def _doubled_secrets(found: Mapping[str, Any]) -> Iterator[Problem]:

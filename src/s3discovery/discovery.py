@@ -10,14 +10,16 @@ import logging
 import math
 import random
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
 from s3discovery import membership, schedule
-from s3discovery.bucket import Bucket, Entry, Listing
+from s3discovery.bucket import Bucket, Entry, Expiring, Listing
+from s3discovery.capabilities import UNKNOWN, Capabilities
 from s3discovery.clock import Clock, SystemClock, sleep_unless
 from s3discovery.codec import BODY_LIMIT
 from s3discovery.config import Settings
@@ -32,14 +34,17 @@ from s3discovery.errors import (
 )
 from s3discovery.known_files import KnownFiles
 from s3discovery.membership import Change, Expiry, View
-from s3discovery.node import Member
+from s3discovery.node import Member, Report
 from s3discovery.own_file import OwnFile
+from s3discovery.seed import claim_key
+from s3discovery.survey import Survey
 
 log = logging.getLogger(__name__)
 
 LEAVE_LIMIT_S = 5.0
 # A broker waits for the first attempt before it serves clients; a store that hangs must not hold it up.
 _FIRST_ATTEMPT_LIMIT_S = 5.0
+_SURVEY_RETRY_LIMIT_S = 3600.0  # a store that refuses to say what it honours need not be pressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,9 @@ class Status:
     our monotonic time of the last complete listing. `read_error` is why some file could not be read at the
     last poll. `rival` is another process that uses our cluster id.
     `problems` by key are files that cannot be used, and why. `skew_s`: the local wall clock is ahead of
-    S3's by so much."""
+    S3's by so much. `capabilities` is what the store honours, unknown to an observer.
+    `credentials_until_s` is when the credentials in use end, by their issuer's clock (Unix seconds); None:
+    never, as far as is known."""
 
     registered: bool = False
     error: DiscoveryError | None = None
@@ -61,6 +68,8 @@ class Status:
     rival: Member | None = None
     problems: Mapping[str, str] = field(default_factory=dict)
     skew_s: float | None = None
+    capabilities: Capabilities = UNKNOWN
+    credentials_until_s: float | None = None
 
 
 class Discovery:
@@ -87,14 +96,27 @@ class Discovery:
         self._clear_error: DiscoveryError | None = None
         self._skew_s: float | None = None
         self._polls = 0
+        self._counts: Counter[str] = Counter()
         self._news = asyncio.Event()
         self._poll_lock = asyncio.Lock()
         self._poll_due = asyncio.Event()
         self._refresh_due = asyncio.Event()
+        self._survey = Survey()
+        self._survey_due = asyncio.Event()
         self._nudged = False
         self._allowance = schedule.NudgeAllowance()
         self._left = False
         self._stack = AsyncExitStack()
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force."""
+        return self._settings
+
+    @property
+    def bucket(self) -> Bucket:
+        """The way to the store that is in use."""
+        return self._bucket
 
     @property
     def own(self) -> Member | None:
@@ -123,6 +145,10 @@ class Discovery:
             rival=own.rival if own is not None else None,
             problems=self._view.problems,
             skew_s=self._skew_s,
+            capabilities=self._survey.of(self._settings),
+            credentials_until_s=(
+                self._bucket.credentials_expire_s if isinstance(self._bucket, Expiring) else None
+            ),
         )
 
     @property
@@ -154,6 +180,22 @@ class Discovery:
         """How many complete listings there were."""
         return self._polls
 
+    @property
+    def vanished(self) -> int:
+        """How many times the own file was found missing; the bucket may have been emptied then."""
+        return self._own.vanished if self._own is not None else 0
+
+    @property
+    def expired(self) -> frozenset[str]:
+        """The keys of files that stand for dead nodes, and are there still."""
+        return frozenset(self._view.expired)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often since the start: `poll`, `poll_failed`, `refresh`, `refresh_failed`, `cleared`, and
+        `joined`, `left`, `moved` of members."""
+        return self._counts
+
     async def polled(self, seen: int = 0) -> None:
         """Wait until there were more complete listings than `seen`."""
         while self._polls <= seen:
@@ -180,9 +222,18 @@ class Discovery:
                 for own_file in (*self._outdated, *([self._own] if self._own is not None else [])):
                     await own_file.use(bucket)
             if own is not None and (rewrite or self._own is None or not _says(self._own, own)):
+                if self._own is not None:
+                    own = replace(own, report=self._own.member.report)
                 await self._replace_own(self._own_file(settings, bucket, own), moved=moved)
         self._poll_due.set()
         self._refresh_due.set()
+
+    async def report(self, report: Report) -> None:
+        """Say in the own file what the broker's cluster is; written at once if it is news.
+
+        Returns once that was tried; what failed is tried again by itself."""
+        if self._own is not None and self._own.say(report) and not await self._write_own():
+            self._refresh_due.set()
 
     async def _replace_own(self, own: OwnFile, *, moved: bool) -> None:
         """Write the own file where it belongs now, and only then take the old one away."""
@@ -204,6 +255,7 @@ class Discovery:
         loops = [tasks.create_task(self._poll_forever(), name="poll")]
         if self._own is not None:
             loops.append(tasks.create_task(self._refresh_forever(), name="refresh"))
+            loops.append(tasks.create_task(self._survey_stores(), name="survey"))
         self._stack.push_async_callback(self._stop, loops)
         return self
 
@@ -236,7 +288,7 @@ class Discovery:
         """Take the own file away first, under the lock of writes: no write of ours can come after it."""
         try:
             # At once, so that it takes as long as one of them at most.
-            own = [self._own] if self._own is not None else []
+            own = [self._own] if self._own is not None and self._settings.leave_on_stop else []
             await asyncio.gather(*(self._leave(each) for each in (*own, *self._outdated)))
         finally:
             self._left = True
@@ -316,6 +368,21 @@ class Discovery:
             # Settings have changed, or a write failed elsewhere: what to wait for is another thing now.
             failures = max(failures, 1) if self._write_error is not None else 0
 
+    async def _survey_stores(self) -> None:
+        """Learn what a store honours once the own file is in it; what it does not tell is asked again."""
+        failures = 0
+        while True:
+            dice = random.random()  # noqa: S311 - jitter, not a secret
+            delay_s = schedule.retry_delay_s(failures, _SURVEY_RETRY_LIMIT_S, dice) if failures else math.inf
+            await sleep_unless(self._clock, delay_s, self._survey_due.wait())
+            self._survey_due.clear()
+            settings, own = self._settings, self._own
+            asks = own is not None and own.is_written and not self._survey.of(settings).is_known
+            if asks and own is not None and not await self._survey.ask(settings, own):
+                failures += 1
+            else:
+                failures = 0
+
     async def _write_own(self) -> bool:
         if self._own is None:
             return True
@@ -328,7 +395,7 @@ class Discovery:
 
     async def _keep(self, own: OwnFile, step: Awaitable[bool]) -> bool:
         """Do one step for the own file; report a failure and tell whether it went well."""
-        was_written, before = own.is_written, self._write_error
+        was_written, before, writes = own.is_written, self._write_error, own.writes
         try:
             if not await step:
                 self._poll_due.set()
@@ -336,10 +403,13 @@ class Discovery:
             self._write_error = error
             if type(error) is not type(before):
                 log.error("own file could not be written key=%r error=%s", own.key, error)
+            self._counts["refresh_failed"] += 1
             return False
+        self._counts["refresh"] += own.writes - writes
         self._write_error = None
         if own.is_written and (not was_written or before is not None):
             log.info("registered key=%r address=%s", own.key, own.member.address)
+            self._survey_due.set()
         return True
 
     async def _try_poll(self) -> bool:
@@ -351,8 +421,10 @@ class Discovery:
             self._error = error
             if type(error) is not type(before):
                 log.error("poll failed, keeping %d peers error=%s", len(self._view.peers), error)
+            self._counts["poll_failed"] += 1
             return False
         self._error = None
+        self._counts["poll"] += 1
         if before is not None:
             log.info("poll works again peers=%d", len(self._view.peers))
         return True
@@ -360,7 +432,10 @@ class Discovery:
     async def _poll(self) -> None:
         settings, own = self._settings, self._own
         writes = own.writes if own is not None else 0
-        listing = await self._bucket.list(settings.file_prefix)
+        listing = membership.without(
+            membership.without_probes(await self._bucket.list(settings.file_prefix), settings.file_prefix),
+            claim_key(settings),
+        )
         monotonic_s = self._clock.monotonic_s()
         own_key = own.key if own is not None else None
         own_entry = next((entry for entry in listing.entries if entry.key == own_key), None)
@@ -411,6 +486,7 @@ class Discovery:
                 self._clear_error = error
                 return
             self._clear_error = None
+            self._counts["cleared"] += 1
             log.info("cleared expired file key=%r", entry.key)
 
     async def _delete_unchanged(self, entry: Entry) -> None:
@@ -425,6 +501,7 @@ class Discovery:
         before, problems = self._members(), self._view.problems
         self._view, self._before = view, None
         for change in membership.difference(before, self._members()):
+            self._counts[change.kind] += 1
             log.info(
                 "member %s cluster_id=%r address=%s",
                 change.kind,

@@ -6,6 +6,8 @@
     ├── SettingsError                 wrong settings, all problems at once
     ├── CredentialsError              no credentials from the configured source
     ├── BrokerError                   the broker refused its peers, or does not answer
+    ├── ServerError                   a server of ours, such as DNS, cannot listen
+    ├── ControlError                  a running node that cannot be reached from its own machine
     └── BucketError                   the store refused, or could not be asked
         ├── ObjectMissingError        no such key
         ├── ObjectTooLargeError       larger than the reader was willing to take
@@ -19,6 +21,7 @@
         ├── ThrottledError            asked too often
         ├── StoreFaultError           the store failed (5xx), or answered what is not S3
         └── UnreachableError          no answer: DNS, TCP, TLS, time-out
+            └── ProxyError            the proxy on the way refused, or is not there
 
 A message says what, with which value, and what to do. Third-party errors are translated where they
 are met, with `from` kept (dropped where they could show a secret). Loops catch `DiscoveryError`; anything
@@ -71,11 +74,21 @@ class BrokerError(DiscoveryError):
     """The broker refused its peers, or does not answer."""
 
 
+class ServerError(DiscoveryError):
+    """A server of ours cannot listen where it should."""
+
+
+class ControlError(DiscoveryError):
+    """A running node cannot be reached from its own machine."""
+
+
 class BucketError(DiscoveryError):
     """The store refused a request, or could not be asked.
 
     `status` is the HTTP status, `code` S3's error code and `server_time_s` the store's Date header as
-    Unix seconds; each is None where there was none."""
+    Unix seconds; each is None where there was none. `said` is S3's own message, which is anybody's text."""
+
+    said = ""
 
     def __init__(
         self,
@@ -151,3 +164,7 @@ class StoreFaultError(BucketError):
 
 class UnreachableError(BucketError):
     """The store gave no answer: name not found, connection refused, TLS, or time-out."""
+
+
+class ProxyError(UnreachableError):
+    """The proxy that the environment names refused to go on to the store, or could not be reached itself."""

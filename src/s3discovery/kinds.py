@@ -16,6 +16,7 @@ DURATION_LIMIT_S = 10 * 365 * 86_400.0  # ten years: longer is a slip of the pen
 SHORTEST_S = 0.1  # below it a node would do nothing but ask
 POLL_LIMIT_S = 86_400.0
 ID_LIMIT_BYTES = 512
+_COUNT_LIMIT = 10_000  # nodes; more is a slip of the pen
 MASK = "***"
 _UNITS_S = {
     "d": Decimal(86_400),
@@ -37,6 +38,10 @@ _ROLE_ARN = re.compile(r"arn:[a-z-]+:(?:iam|sts):[a-z0-9-]*:[0-9]*:[!-~]{1,2000}
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _PROCESS_ID_LIMIT = 2**22  # Linux: /proc/sys/kernel/pid_max is never more
+_DNS_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*\.?", re.ASCII)
+_DOMAIN_LIMIT = 180  # of DNS's 253 bytes; the names of nodes stand before it
+_DATAGRAM_LEAST, _DATAGRAM_MOST = 512, 65_507  # RFC 1035; UDP over IPv4
 _LOOKS_LIKE_IPV4 = re.compile(r"[0-9.]+")
 
 
@@ -88,6 +93,19 @@ def read_poll_interval(text: str) -> float:
     if not SHORTEST_S <= seconds <= POLL_LIMIT_S:
         raise WrongTextError("write a duration from 100ms to 1d, such as 60s")
     return seconds
+
+
+def read_wait(text: str) -> float:
+    """Read a duration to seconds, 0 included; a bare number is seconds."""
+    return _read_duration(text, bare="s", whole=False)
+
+
+def read_count(text: str) -> int:
+    """Read a whole number from 1 to 10,000."""
+    _refuse_outer_spaces(text)
+    if _WHOLE.fullmatch(text) is None or not 1 <= int(text) <= _COUNT_LIMIT:
+        raise WrongTextError(f"write a whole number from 1 to {_COUNT_LIMIT}")
+    return int(text)
 
 
 def _read_duration(text: str, *, bare: str, whole: bool) -> float:
@@ -160,8 +178,16 @@ def _read_port(text: str, *, lowest: int) -> int:
 
 
 def read_bucket_name(text: str) -> str:
-    """Read a bucket name; only its form is checked, names of old buckets included."""
+    """Read a bucket name, or the ARN of an access point; only the form is checked, old names included."""
     _refuse_outer_spaces(text)
+    if text.startswith("arn:"):
+        from s3discovery.arns import WrongArnError, read_access_point  # few buckets are written so
+
+        try:
+            read_access_point(text)
+        except WrongArnError as error:
+            raise WrongTextError(str(error)) from error
+        return text
     if _BUCKET.fullmatch(text) is None:
         raise WrongTextError(
             "write the name of the bucket alone: 3 to 63 lower-case letters, digits, dots and hyphens "
@@ -185,6 +211,29 @@ def read_prefix(text: str) -> str:
     if (char := find_forbidden(text)) is not None:
         raise WrongTextError(f"remove the control character {char!r}")
     return text
+
+
+def read_domain(text: str) -> str:
+    """Read a DNS name, made absolute: with its final dot."""
+    _refuse_outer_spaces(text)
+    if _DOMAIN.fullmatch(text) is None or len(text) > _DOMAIN_LIMIT:
+        raise WrongTextError("write a DNS name, such as cluster.s3discovery.")
+    return text.lower().rstrip(".") + "."
+
+
+def read_datagram_size(text: str) -> int:
+    """Read the size of a UDP datagram that DNS can use: 512 to 65507 bytes."""
+    _refuse_outer_spaces(text)
+    if _WHOLE.fullmatch(text) is None or not _DATAGRAM_LEAST <= int(text) <= _DATAGRAM_MOST:
+        raise WrongTextError(f"write a number of bytes from {_DATAGRAM_LEAST} to {_DATAGRAM_MOST}")
+    return int(text)
+
+
+def read_object_key(text: str) -> str:
+    """Read the key of one object: a prefix that is not empty."""
+    if not text.strip():
+        raise WrongTextError("write the key of an object, such as .s3discovery/seed")
+    return read_prefix(text)
 
 
 def read_cluster_id(text: str) -> str:
@@ -234,6 +283,14 @@ def is_wildcard(host: str) -> bool:
         return Address(host, 1).ip.is_unspecified
     except ValueError:
         return False
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach `host`."""
+    try:
+        return Address(host, 1).ip.is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _is_host(text: str) -> bool:

@@ -5,6 +5,7 @@ removes nobody; expiry compares S3's times with S3's times; after an outage the 
 interval to refresh before anyone counts as dead; a bucket wiped from outside empties no cluster.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -14,8 +15,12 @@ from s3discovery import codec
 from s3discovery.bucket import Entry, Listing, Stored
 from s3discovery.errors import CodecError
 from s3discovery.node import Member, find_forbidden
+from s3discovery.topology import decode_report, without_report
 
 METADATA_PREFIX = "s3discovery-"
+# The key of a probe, behind the prefix: what asks a store whether it lets one write, and is gone at once.
+# So long that no node has such an id by chance; no node reads it, counts it or clears it.
+_PROBE = re.compile(r"s3discovery-probe-[0-9a-f]{16}", re.ASCII)
 INCARNATION = "incarnation"  # of metadata: one process among all that ever used a cluster id
 # What a living node may need to come back after an outage, beyond its update interval: a request that
 # hangs until its deadline, and one pause of the longest back-off. Shorter where all is quicker.
@@ -81,6 +86,21 @@ def is_expired(*, age_s: float, expiration_s: float) -> bool:
     return 0 < expiration_s < age_s
 
 
+def is_probe(key: str, prefix: str) -> bool:
+    """Tell whether `key` is a probe's, which stands for no node."""
+    return key.startswith(prefix) and _PROBE.fullmatch(key, len(prefix)) is not None
+
+
+def without_probes(listing: Listing, prefix: str) -> Listing:
+    """Return `listing` without the keys of probes."""
+    return replace(listing, entries=tuple(row for row in listing.entries if not is_probe(row.key, prefix)))
+
+
+def without(listing: Listing, key: str) -> Listing:
+    """Return `listing` without one key: the claim's, which lies below the prefix if that is empty."""
+    return replace(listing, entries=tuple(row for row in listing.entries if row.key != key))
+
+
 def unread(listing: Listing, readings: Mapping[str, Reading], own_key: str | None) -> tuple[Entry, ...]:
     """Return the entries whose content is not known yet: new keys and changed ETags, not one's own."""
     return tuple(
@@ -99,14 +119,16 @@ def read(entry: Entry, stored: Stored, prefix: str, before: Reading | None) -> R
         return Reading(stored.etag, known, str(error))
     if prefix + node_file.cluster_id != entry.key:
         return Reading(stored.etag, known, f"is of node {node_file.cluster_id!r}, which is not its key")
+    metadata = own_metadata(stored.metadata)
     member = Member(
         node_file.cluster_id,
         node_file.address,
-        own_metadata(stored.metadata),
+        without_report(metadata),
         version=node_file.version,
         written_ms=node_file.written_ms,
         etag=stored.etag,
         modified_s=stored.modified_s,
+        report=decode_report(metadata),
     )
     return Reading(stored.etag, member)
 

@@ -94,12 +94,27 @@ NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """What a node says of its broker's cluster.
+
+    `is_formed`: it belongs to a cluster of its engine; False while it waits to; None for brokers without such
+    a state, and for nodes that tell nothing. `missing`: members that its broker has not seen for a while."""
+
+    is_formed: bool | None = None
+    missing: frozenset[str] = frozenset()
+
+
+NO_REPORT = Report()
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """A node as seen in the bucket: its file, and what the store says of it.
 
     `etag` and `modified_s` (Unix seconds, S3's clock) are the store's; `metadata` is S3 user metadata
     without the `s3discovery-` prefix, empty for other systems' files. Two members are equal when the
-    node is the same at the same place with the same metadata: a refresh alone makes no difference."""
+    node is the same at the same place with the same metadata: a refresh alone makes no difference, nor
+    does what it reports."""
 
     cluster_id: str
     address: Address
@@ -108,3 +123,4 @@ class Member:
     written_ms: int = field(default=0, compare=False)
     etag: str = field(default="", compare=False)
     modified_s: float = field(default=0.0, compare=False)
+    report: Report = field(default=NO_REPORT, compare=False)

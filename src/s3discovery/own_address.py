@@ -11,6 +11,7 @@ import logging
 import socket
 import struct
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -51,9 +52,24 @@ class Host(Protocol):
         """Return the body of a successful HTTP answer within a second."""
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The own address, and who named it: a setting, a variable, a service."""
+
+    address: Address
+    origin: str
+
+
 async def find_own_address(
     settings: Settings, environ: Mapping[str, str], *, port: int | None = None, host: Host | None = None
 ) -> Address:
+    """Return what peers dial; raises as `locate_self` does."""
+    return (await locate_self(settings, environ, port=port, host=host)).address
+
+
+async def locate_self(
+    settings: Settings, environ: Mapping[str, str], *, port: int | None = None, host: Host | None = None
+) -> Located:
     """Return what peers dial: external-address, else bind-address, else an address found out.
 
     `port` is the port that the broker really listens at, if it is not bind-port. Raises AddressError
@@ -63,20 +79,22 @@ async def find_own_address(
         cure = "write the port that peers dial, or external-port: the broker did not name the one it took"
         raise SettingsError([Problem("bind-port", "0", cure)])
     if settings.external_address is not None:
-        return Address(settings.external_address, number)
+        return Located(Address(settings.external_address, number), "external-address")
     bound = settings.bind_address
     if bound is not None and not is_wildcard(bound):
-        return Address(bound, number)
-    return Address(await _find_out(SystemHost() if host is None else host, environ, bound), number)
+        return Located(Address(bound, number), "bind-address")
+    origin, found = await _find_out(SystemHost() if host is None else host, environ, bound)
+    return Located(Address(found, number), origin)
 
 
-async def _find_out(host: Host, environ: Mapping[str, str], bound: str | None) -> str:
+async def _find_out(host: Host, environ: Mapping[str, str], bound: str | None) -> tuple[str, str]:
+    """Return who named an address that peers can dial, and the address."""
     refused = []
     async for origin, found in _candidates(host, environ):
         reason = _refusal(host, found, bound)
         if reason is None:
             log.info("own address found address=%r origin=%s", found, origin)
-            return found
+            return origin, found
         refused.append(f"{origin} gave {found!r}, {reason}")
     seen = "; ".join(refused) or "nothing on this machine named one"
     raise AddressError(f"no address found that peers could dial ({seen}); set external-address")

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from s3discovery import codec, membership
@@ -23,7 +23,8 @@ from s3discovery.errors import (
     PreconditionError,
 )
 from s3discovery.membership import INCARNATION, Expiry
-from s3discovery.node import Member, NodeFile
+from s3discovery.node import Member, NodeFile, Report
+from s3discovery.topology import encode_report
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ _INCARNATION_FORM = re.compile(r"\d{13}-[0-9a-f]{16}", re.ASCII)
 # A clock error that matters to HiveMQ nodes, which compare the time in our file with their own clock.
 _SKEW_THAT_MATTERS_S = 2.0
 _ANYTHING = "*"
+NO_ETAG = "0" * 32  # of no object, but in the form that all stores give
 # Of these one may be in the bucket although its answer was lost, or later ones failed.
 _BODIES_KEPT = 4
 # A store whose Date header is wrong must not make us write at every poll.
@@ -49,6 +51,7 @@ class OwnFile:
         self.rival: Member | None = None
         self.skew_s = 0.0
         self.writes = 0
+        self.vanished = 0  # how many times a listing did not show it although it was written
         self._bucket = bucket
         self._prefix = prefix
         self._member = replace(
@@ -113,6 +116,58 @@ class OwnFile:
             self._complain(self.rival)
         return True
 
+    def say(self, report: Report) -> bool:
+        """Have the file tell `report` from the next write on; False if it does already."""
+        if self._member.report == report:
+            return False
+        self._member = replace(self._member, report=report)
+        return True
+
+    async def honours(self, *, create: bool) -> bool | None:
+        """Write the file on a condition that does not hold; tell whether the store refuses that.
+
+        `create`: that there is no file, else that it has an ETag which it has not. None: it is not ours to
+        write."""
+        async with self._lock:
+            if self._is_retired or not self.is_written:
+                return None
+            if not self._writes_conditionally:
+                return False
+            was_refused = self._was_refused
+            try:
+                if create:
+                    await self._put(self._encode(self._now_ms()), None)
+                    # It may have been taken away: then the next poll has to find it changed, so that the
+                    # wipe is noticed. Only if it can be created twice, the store does not look.
+                    self._etag = NO_ETAG
+                if await self._write(over=None if create else NO_ETAG):
+                    return False
+            except (PreconditionError, ObjectMissingError):
+                return True
+            self._was_refused = was_refused
+            return True
+
+    async def keeps_metadata(self) -> bool | None:
+        """Read the file; tell whether its metadata came back. None: it is not as we wrote it."""
+
+        async def compare(bucket: Bucket) -> bool | None:
+            try:
+                stored = await bucket.get(self.key, limit=codec.BODY_LIMIT)
+            except (ObjectMissingError, ObjectTooLargeError):
+                return None
+            if stored.etag != self._etag and stored.body not in self._bodies:
+                return None
+            return _incarnation(stored.metadata) == self._incarnation
+
+        return await self.while_ours(compare)
+
+    async def while_ours(self, question: Callable[[Bucket], Awaitable[bool | None]]) -> bool | None:
+        """Return the answer to `question`; None if the file is not ours to write.
+
+        Whoever takes over, or closes the bucket, waits for it as for a write."""
+        async with self._lock:
+            return await question(self._bucket) if self.is_written and not self._is_retired else None
+
     async def use(self, bucket: Bucket) -> None:
         """Go on through another way to the same place, such as one with new credentials."""
         async with self._lock:
@@ -143,6 +198,7 @@ class OwnFile:
             if entry is None:
                 if self._etag is not None:
                     log.warning("own file vanished, writing it again key=%r", self.key)
+                    self.vanished += 1
                 return await self._write(over=None)
             if self._etag is None:
                 return await self._write()
@@ -195,12 +251,11 @@ class OwnFile:
         """Write the file over the ETag `over`, over nothing (None), or over whatever is there.
 
         Returns False, and writes nothing, if something else is there."""
-        written_ms = int((self._clock.wall_s() - self.skew_s) * 1000)
-        member = self._member
-        node_file = NodeFile(member.version, written_ms, member.cluster_id, member.address)
-        body = codec.encode(node_file, member.version)
+        # An ETag is of the body alone: what metadata says anew must not hide behind the one before.
+        written_ms = self._now_ms()
+        written_ms += written_ms == self._member.written_ms
         try:
-            written = await self._put(body, over)
+            written = await self._put(self._encode(written_ms), over)
         except (PreconditionError, ObjectMissingError):
             self._was_refused = True
             return False
@@ -214,8 +269,17 @@ class OwnFile:
         self._yielded_to = None
         return True
 
+    def _now_ms(self) -> int:
+        return int((self._clock.wall_s() - self.skew_s) * 1000)
+
+    def _encode(self, written_ms: int) -> bytes:
+        member = self._member
+        node_file = NodeFile(member.version, written_ms, member.cluster_id, member.address)
+        return codec.encode(node_file, member.version)
+
     async def _put(self, body: bytes, over: str | None) -> Written:
-        metadata = {membership.METADATA_PREFIX + key: value for key, value in self._member.metadata.items()}
+        said = {**self._member.metadata} | encode_report(self._member.report)
+        metadata = {membership.METADATA_PREFIX + key: value for key, value in said.items()}
         self._bodies.append(body)
         if self._writes_conditionally and over != _ANYTHING:
             try:

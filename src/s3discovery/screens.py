@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Self
 
 from rich.console import Console, Group
@@ -20,6 +21,7 @@ from s3discovery.config import Resolved
 from s3discovery.discovery import Status
 from s3discovery.membership import Change
 from s3discovery.node import Member
+from s3discovery.topology import Topology
 
 _EVENTS_SHOWN = 10
 
@@ -54,10 +56,61 @@ def member_rows(
 def members_table(rows: list[dict[str, object]]) -> Table:
     table = _table("cluster id", "address", "age", "")
     for row in rows:
-        host, port, age_s = str(row["host"]), row["port"], row["age_s"]
-        address = f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
-        age = duration(age_s) if isinstance(age_s, float) else "?"
-        table.add_row(Text(str(row["cluster_id"])), Text(address), age, "own" if row["own"] else "")
+        own = "own" if row["own"] else ""
+        table.add_row(Text(str(row["cluster_id"])), Text(_place(row)), _age(row), own)
+    return table
+
+
+def _place(row: dict[str, object]) -> str:
+    host, port = str(row["host"]), row["port"]
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
+def _age(row: dict[str, object]) -> str:
+    return duration(age_s) if isinstance(age_s := row["age_s"], float) else "?"
+
+
+def status_rows(
+    members: Iterable[Member], now_s: float | None, own_id: str | None
+) -> list[dict[str, object]]:
+    """Return the rows of `member_rows`, each with what the node reports of its broker.
+
+    `state` is "formed", "waiting" or None for a node that tells nothing; `misses` are ids it does not see."""
+    states = {True: "formed", False: "waiting", None: None}
+    reports = {member.cluster_id: member.report for member in members}
+    return [
+        row
+        | {
+            "state": states[reports[str(row["cluster_id"])].is_formed],
+            "misses": sorted(reports[str(row["cluster_id"])].missing),
+        }
+        for row in member_rows(members, now_s, own_id)
+    ]
+
+
+def status_document(found: Topology, rows: list[dict[str, object]]) -> dict[str, object]:
+    """Return what `status --format json` prints."""
+    return {
+        "cluster": str(found),
+        "whole": bool(rows) and found.is_whole,
+        "split": found.is_split,
+        "groups": [list(group) for group in found.groups],
+        "waiting": list(found.waiting),
+        "members": rows,
+    }
+
+
+def status_table(rows: list[dict[str, object]]) -> Table:
+    table = _table("cluster id", "address", "age", "broker", "does not see")
+    for row in rows:
+        misses = row["misses"]
+        table.add_row(
+            Text(str(row["cluster_id"])),
+            Text(_place(row)),
+            _age(row),
+            str(row["state"] or "-"),
+            Text(", ".join(misses) if isinstance(misses, list) else ""),
+        )
     return table
 
 
@@ -129,6 +182,8 @@ class WatchScreen:
         state = Text("store answers", "green") if status.error is None else Text(str(status.error), "red")
         skipped = [Text(f"skipped {key!r}: {why}", "yellow") for key, why in sorted(status.problems.items())]
         header = Text(f"{len(rows)} members in {self._where}   ", "bold") + state
+        if status.credentials_until_s is not None:
+            header += Text(f"   credentials until {_utc(status.credentials_until_s)}", "dim")
         events = Text("\n".join(self._events), "dim")
         self._live.update(Group(header, members_table(rows), *skipped, events))
 
@@ -152,3 +207,10 @@ def _table(*columns: str) -> Table:
 
 def _now() -> str:
     return time.strftime("%H:%M:%S")
+
+
+def _utc(unix_s: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):  # beyond the year 9999
+        return "?"

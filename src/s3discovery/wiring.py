@@ -8,22 +8,27 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s3discovery import sources
+from s3discovery import control, sources
 from s3discovery.agent import Agent, Parts
-from s3discovery.brokers import Broker, BrokerFactory
+from s3discovery.brokers import Broker, BrokerFactory, Surroundings
+from s3discovery.child import Child
 from s3discovery.clock import Clock, SystemClock
 from s3discovery.config import Settings, Value, parse, unknown_keys
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError, DiscoveryError, Problem, SettingsError
 from s3discovery.node import Member
+from s3discovery.outputs import Outputs
 from s3discovery.own_address import find_own_address
+from s3discovery.running import Running
 from s3discovery.s3 import S3Bucket
+from s3discovery.traffic import Traffic
 
 if TYPE_CHECKING:
     from s3discovery.credentials import CredentialsProvider
@@ -36,9 +41,9 @@ _NO_BROKER = "none"
 _ID_BYTES = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Origins:
-    """Where this process takes its settings and credentials from.
+    """Where this process takes its settings and credentials from. Without repr: all of it holds secrets.
 
     `file` None: the environment and `options` (texts `key=value`) alone. `java_properties` are texts
     `name=value`, for credentials that HiveMQ would take from Java's system properties."""
@@ -47,6 +52,7 @@ class Origins:
     options: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     java_properties: tuple[str, ...] = ()
+    traffic: Traffic = field(default_factory=Traffic, compare=False, repr=False)
 
     def values(self) -> dict[str, Value]:
         """Return every key that is set anywhere; raises SettingsError if the file cannot be read."""
@@ -69,6 +75,7 @@ class Origins:
             problems.extend(_check_broker(values.get("broker")))
         if settings is not None:
             problems.extend(self._check_credentials(settings))
+            problems.extend(found for found in self._check_bucket(settings) if found not in problems)
         if settings is None or problems:
             raise SettingsError(problems)
         return settings
@@ -76,7 +83,9 @@ class Origins:
     def open_bucket(self, settings: Settings, clock: Clock | None = None) -> S3Bucket:
         """Return the bucket that the settings name, not entered yet; raises SettingsError."""
         clock = clock or SystemClock()
-        return S3Bucket.from_settings(settings, self._provider(settings, clock), clock)
+        return S3Bucket.from_settings(
+            settings, self.provider(settings, clock), clock, self.environ, self.traffic
+        )
 
     def mark(self) -> object:
         """Return what changes when the file does."""
@@ -88,7 +97,8 @@ class Origins:
             return type(error)
         return found.st_mtime_ns, found.st_size, found.st_ino
 
-    def _provider(self, settings: Settings, clock: Clock) -> "CredentialsProvider":
+    def provider(self, settings: Settings, clock: Clock) -> "CredentialsProvider":
+        """Return where the credentials of the settings come from; raises SettingsError."""
         from s3discovery.credentials import provider_for
 
         return provider_for(settings, self.environ, java_arguments=self.java_properties, clock=clock)
@@ -96,7 +106,16 @@ class Origins:
     def _check_credentials(self, settings: Settings) -> Iterator[Problem]:
         """Yield why there can be no credentials of the configured type; nobody is asked for any."""
         try:
-            self._provider(settings, SystemClock())
+            self.provider(settings, SystemClock())
+        except SettingsError as error:
+            yield from error.problems
+
+    def _check_bucket(self, settings: Settings) -> Iterator[Problem]:
+        """Yield why there can be no such bucket, or no way to it; nobody is asked for it."""
+        from s3discovery.credentials import ANONYMOUS, FixedCredentials
+
+        try:
+            S3Bucket.from_settings(settings, FixedCredentials(ANONYMOUS), environ=self.environ)
         except SettingsError as error:
             yield from error.problems
 
@@ -125,12 +144,12 @@ def _check_broker(named: Value | None) -> Iterator[Problem]:
             yield replace(problem, cure=f"{problem.cure} (set in {named.origin})")
 
 
-def make_broker(settings: Settings, cluster_id: str, look_now: Callable[[], None]) -> Broker | None:
+def make_broker(surroundings: Surroundings) -> Broker | None:
     """Return the broker that the settings name, not entered yet; None for `broker:none`.
 
     Raises SettingsError for a name that nothing installed provides."""
-    factory = _find_broker(settings.broker)
-    return None if factory is None else factory(settings, cluster_id, look_now)
+    factory = _find_broker(surroundings.settings.broker)
+    return None if factory is None else factory(surroundings)
 
 
 def _find_broker(name: str) -> BrokerFactory | None:
@@ -160,8 +179,11 @@ def make_agent(
     origins: Origins,
     clock: Clock | None = None,
     broker: BrokerFactory | None = None,
+    child: Child | None = None,
 ) -> Agent:
-    """Return the agent of this process; `broker` makes its broker instead of what the settings name."""
+    """Return the agent of this process; `broker` makes its broker instead of what the settings name.
+
+    `child` is a program to stand in front of."""
     clock = clock or SystemClock()
     return Agent(
         Parts(
@@ -172,8 +194,57 @@ def make_agent(
             find_address=lambda settings, port: find_own_address(settings, origins.environ, port=port),
             make_cluster_id=make_cluster_id,
             clock=clock,
+            environ=origins.environ,
+            child=child,
+            make_outputs=_make_outputs,
+            listen=control.listening,
+            serve=partial(_serving, origins.traffic),
         )
     )
+
+
+@asynccontextmanager
+async def observing(origins: Origins) -> AsyncIterator[Running]:
+    """Tell others who the members are, writing nothing, while entered; raises DiscoveryError."""
+    settings, clock = origins.read(), SystemClock()
+    async with (
+        origins.open_bucket(settings, clock) as bucket,
+        Discovery(settings, bucket, clock=clock) as discovery,
+    ):
+        running = Running(settings, discovery, clock, lambda: None)
+        async with _serving(origins.traffic, running):
+            yield running
+
+
+@asynccontextmanager
+async def _serving(traffic: Traffic, running: Running) -> AsyncIterator[None]:
+    """Tell others who the members are, in the ways that the settings ask for."""
+    async with AsyncExitStack() as servers:
+        listen = running.settings.dns_listen
+        if listen is not None:
+            try:
+                from s3discovery import dns
+            except ImportError as error:
+                cure = f"needs a package that is missing ({error.name}); run pip install 's3discovery[dns]'"
+                raise SettingsError([Problem("dns-listen", listen, cure)]) from error
+            await servers.enter_async_context(dns.serving(listen, running))
+        if running.settings.http_port is not None:
+            from s3discovery import http
+            from s3discovery.metrics import Metrics
+
+            metrics = Metrics(running, traffic)
+            await servers.enter_async_context(
+                http.serving(running.settings.http_port, running, metrics.render)
+            )
+        yield
+
+
+def _make_outputs(settings: Settings, environ: Mapping[str, str], child: Child | None) -> Outputs | None:
+    if settings.output_file is None and settings.output_folder is None:
+        return None
+    from s3discovery.outputs.choice import make_outputs
+
+    return make_outputs(settings, environ, child)
 
 
 async def look(origins: Origins, settings: Settings | None = None) -> Look:

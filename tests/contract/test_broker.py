@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from s3discovery.brokers import Surroundings
 from s3discovery.brokers.amqtt import AmqttBroker
 from s3discovery.testing import BrokerContract, MakeBroker, RecordingBroker, make_settings
 
@@ -20,4 +21,4 @@ class TestAmqttBroker(BrokerContract):
         settings = make_settings(broker="amqtt", bind_address=self.host, bind_port="0")
         # A port of its own choice for MQTT clients, which a test alone can want.
         settings = replace(settings, amqtt_listen=f"{self.host}:0")
-        return lambda cluster_id: AmqttBroker(settings, cluster_id, lambda: None)
+        return lambda cluster_id: AmqttBroker(Surroundings(settings, cluster_id))

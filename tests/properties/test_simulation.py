@@ -20,7 +20,10 @@ from s3discovery.testing import Cable, FakeClock, MemoryBucket, make_settings
 
 POLL_S, UPDATE_S, EXPIRATION_S = 5, 20, 60
 SETTINGS = make_settings(
-    poll_interval=f"{POLL_S}s", update_interval=f"{UPDATE_S}s", file_expiration=f"{EXPIRATION_S}s"
+    s3_endpoint="http://store",  # so that nodes ask it what it honours, in the middle of everything else
+    poll_interval=f"{POLL_S}s",
+    update_interval=f"{UPDATE_S}s",
+    file_expiration=f"{EXPIRATION_S}s",
 )
 STEPS = 60
 NODES = 5

@@ -14,6 +14,7 @@ import aiomqtt
 import pytest
 from amqtt.broker import Broker as Amqtt
 
+from s3discovery.brokers import Surroundings
 from s3discovery.brokers.amqtt import AmqttBroker
 from s3discovery.brokers.amqtt_server import ClusterPlugin
 from s3discovery.config import Settings, parse
@@ -73,7 +74,7 @@ async def join(**brokers: AmqttBroker) -> None:
 async def cluster(*names: str) -> AsyncIterator[dict[str, AmqttBroker]]:
     async with AsyncExitStack() as stack:
         brokers = {
-            name: await stack.enter_async_context(AmqttBroker(settings(), name, lambda: None))
+            name: await stack.enter_async_context(AmqttBroker(Surroundings(settings(), name)))
             for name in names
         }
         await join(**brokers)
@@ -194,7 +195,7 @@ async def test_any_payload_arrives_as_it_is() -> None:
 
 async def test_a_node_that_joins_later_gets_the_next_message() -> None:
     async with cluster("a", "b") as brokers:
-        async with AmqttBroker(settings(), "c", lambda: None) as late:
+        async with AmqttBroker(Surroundings(settings(), "c")) as late:
             await join(**brokers, c=late)
             async with Subscriber(port_of(late)) as there, client(brokers["a"]) as publisher:
                 await publisher.publish("t", b"hello", qos=1)
@@ -251,14 +252,14 @@ async def test_topics_of_the_broker_are_not_shared() -> None:
 
 async def test_what_to_publish_is_known_once_entered() -> None:
     for host in (HOST, None, "0.0.0.0", "::"):
-        async with AmqttBroker(settings(bind_address=host), "a", lambda: None) as broker:
+        async with AmqttBroker(Surroundings(settings(bind_address=host), "a")) as broker:
             assert broker.port > 0
             assert len(bytes.fromhex(broker.metadata["curve"])) == 32
             assert await broker.cluster() == frozenset()
 
 
 async def test_clients_are_served_only_once_the_first_peers_are_applied() -> None:
-    async with AmqttBroker(settings(), "a", lambda: None) as broker:
+    async with AmqttBroker(Surroundings(settings(), "a")) as broker:
         with pytest.raises(aiomqtt.MqttError):
             async with client(broker):
                 pass
@@ -282,8 +283,8 @@ async def test_amqtt_can_be_configured_as_its_own_users_do(plugins: str, tmp_pat
     path = tmp_path / "amqtt.yaml"
     path.write_text(f"listeners:\n  default:\n    type: tcp\n    bind: {HOST}:{port}\n{plugins}")
     async with (
-        AmqttBroker(settings(amqtt_config=str(path)), "a", lambda: None) as own,
-        AmqttBroker(settings(), "b", lambda: None) as other,
+        AmqttBroker(Surroundings(settings(amqtt_config=str(path)), "a")) as own,
+        AmqttBroker(Surroundings(settings(), "b")) as other,
     ):
         await join(a=own, b=other)
         async with Subscriber(port_of(other)) as subscriber, aiomqtt.Client(HOST, port) as publisher:
@@ -317,7 +318,7 @@ async def test_a_wrong_configuration_is_an_error_and_no_traceback(
     if text is not None:
         path.write_text(text)
     with pytest.raises(BrokerError, match=reason):
-        async with AmqttBroker(settings(amqtt_config=str(path)), "a", lambda: None):
+        async with AmqttBroker(Surroundings(settings(amqtt_config=str(path)), "a")):
             pass
     assert "Traceback" not in caplog.text
 
@@ -331,7 +332,7 @@ async def test_a_configuration_that_clusters_already_is_refused(
     path = tmp_path / "amqtt.yaml"
     path.write_text("listeners: {default: {bind: '127.0.0.1:0'}}\nplugins: {another_plugin.Another: {}}")
     with pytest.raises(BrokerError, match="names Another among its plugins; remove it"):
-        async with AmqttBroker(settings(amqtt_config=str(path)), "a", lambda: None):
+        async with AmqttBroker(Surroundings(settings(amqtt_config=str(path)), "a")):
             pass
 
 
@@ -341,15 +342,15 @@ async def test_a_listener_in_use_is_an_error_and_no_traceback(caplog: pytest.Log
         taken.listen(1)
         listen = f"{HOST}:{taken.getsockname()[1]}"
         with pytest.raises(BrokerError, match=f"'{listen}': Address already in use; .*amqtt-listen"):
-            async with AmqttBroker(replace(settings(), amqtt_listen=listen), "a", lambda: None):
+            async with AmqttBroker(Surroundings(replace(settings(), amqtt_listen=listen), "a")):
                 pass
     assert "Traceback" not in caplog.text
 
 
 async def test_the_mesh_port_in_use_leaves_nothing_running() -> None:
-    async with AmqttBroker(settings(), "a", lambda: None) as first:
+    async with AmqttBroker(Surroundings(settings(), "a")) as first:
         with pytest.raises(BrokerError, match="bind-port"):
-            async with AmqttBroker(settings(bind_port=first.port), "b", lambda: None):
+            async with AmqttBroker(Surroundings(settings(bind_port=first.port), "b")):
                 pass
 
 
@@ -363,8 +364,8 @@ async def test_a_broker_that_runs_already_is_joined_and_left_running() -> None:
         plugin = amqtt.plugins_manager.get_plugin("ClusterPlugin")
         assert isinstance(plugin, ClusterPlugin)
         async with (
-            AmqttBroker.attach(settings(), "a", lambda: None, plugin) as joined,
-            AmqttBroker(settings(), "b", lambda: None) as other,
+            AmqttBroker.attach(Surroundings(settings(), "a"), plugin) as joined,
+            AmqttBroker(Surroundings(settings(), "b")) as other,
         ):
             await join(a=joined, b=other)
             async with (

@@ -10,7 +10,7 @@ import pytest
 
 from s3discovery import codec
 from s3discovery.agent import Agent, Parts
-from s3discovery.brokers import Broker
+from s3discovery.brokers import Broker, Surroundings
 from s3discovery.bucket import Bucket, Stored, Written
 from s3discovery.config import Settings
 from s3discovery.discovery import Discovery
@@ -114,10 +114,8 @@ class Machine:
             session.is_open = False
             self.open.remove(name)
 
-    def _make_broker(
-        self, settings: Settings, cluster_id: str, look_now: Callable[[], None]
-    ) -> Broker | None:
-        self.look_now = look_now
+    def _make_broker(self, surroundings: Surroundings) -> Broker | None:
+        self.look_now = surroundings.look_now
         return self.broker
 
     async def _find_address(self, settings: Settings, port: int | None) -> Address:
@@ -429,6 +427,25 @@ class TestSettings:
             await machine.clock.advance(POLL_S)
             assert discovery.status.error is None
         assert machine.open == []
+
+    async def test_files_are_written_with_the_ownership_of_now(self, machine: Machine) -> None:
+        async with machine.running() as discovery:
+            before = discovery.bucket
+            machine.change(replace(machine.settings, acl="private"))
+            await machine.clock.advance(1.5)
+            assert discovery.bucket is not before, "the way to the store is what sends it"
+            assert machine.open == ["bucket"]
+
+    async def test_a_question_under_way_ends_before_its_bucket_is_closed(self, machine: Machine) -> None:
+        machine.settings = make_settings(cluster_id="a", s3_endpoint="http://store")
+        machine.get_s["bucket"] = 3
+        async with machine.running() as discovery:
+            await machine.clock.settle()
+            machine.get_s["bucket"] = 0
+            machine.change(replace(machine.settings, bucket_name="other"))
+            await machine.clock.advance(5)
+            assert machine.open == ["other"]
+            assert discovery.status.capabilities.is_known
 
     async def test_a_write_under_way_ends_before_its_bucket_is_closed(self, machine: Machine) -> None:
         machine.settings = make_settings(cluster_id="a", update_interval="2s")

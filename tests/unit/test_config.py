@@ -85,6 +85,8 @@ WRONG: dict[str, list[str]] = {
         "bucket ",
         " bucket",
         "buck\tet",
+        "arn:aws:s3:::bucket",
+        "arn:aws:s3:eu-west-1:123456789012:accesspoint/a b",
     ],
     "file-prefix": ["a\nb", "a\x00b", "a\x7f", "\ud800", "x" * 1000],
     "file-expiration": ["5.0", "0.5", *WRONG_DURATIONS],
@@ -131,6 +133,32 @@ WRONG: dict[str, list[str]] = {
     ],
     "s3-endpoint-region": WRONG_REGIONS,
     "s3-path-style-access": ["yes", "1", "true ", " true", "on", "truе"],  # the last e is Cyrillic
+    "s3-dual-stack": ["", "yes", "true "],
+    "s3-fips": ["", "1", "fips"],
+    "server-side-encryption": ["aes256", "AES128", "aws:KMS", "kms", "AES256 "],
+    "kms-key-id": ["a b", "é", "key\n", "x" * 2049, " k", "k,l"],
+    "bucket-key": ["yes", "1", "true "],
+    "sse-customer-key-file": [" ", "a\nb"],
+    "acl": ["Private", "public_read", "log-delivery-write", "private "],
+    "requester-pays": ["", "requester", "1", "true "],
+    "expected-bucket-owner": ["1234-5678-9012", "12345678901", "1234567890123", "１" * 12, " 123456789012"],
+    "object-tags": [
+        "team",
+        "=iot",
+        "a=1,,b=2",
+        "a=1,",
+        "a=1,a=2",
+        "aws:x=1",
+        "AWS:x=1",
+        "a=1;b=2",
+        "a=?",
+        "a=%FF",
+        "a=%0A",
+        "x" * 129 + "=1",
+        "a=" + "x" * 257,
+        "a=" + "\U00020000" * 129,
+        ",".join(f"k{number}=v" for number in range(11)),
+    ],
     "cluster-id": [" ", "a\nb", "a||||b", "|a", "a|", "x" * 513, "é" * 257, "\ud800"],
     "bind-address": WRONG_HOSTS,
     "bind-port": ["", "0", *WRONG_PORTS],
@@ -150,6 +178,37 @@ WRONG: dict[str, list[str]] = {
         "a b:1",
     ],
     "amqtt-config": [" ", "a\nb"],
+    "control-socket": [" ", "a\nb"],
+    "dns-listen": ["127.0.0.1", "127.0.0.1:0", ":53", "x y:53"],
+    "dns-name": ["", "a b", "-a.b", "a..b", "x" * 64, "ü.de", " a"],
+    "dns-max-udp": ["511", "65508", "x", "1.5"],
+    "dns-rate": ["0", "-1", "x"],
+    "http-port": ["0", "65536", "x"],
+    "http-address": ["a b", "http://h", "h:1"],
+    "http-token": ["a b", " a", "é"],
+    "http-token-file": [" ", "a\nb"],
+    "min-cluster-size": ["0", "-1", "1.5", "10001", "x", "3 "],
+    "min-cluster-timeout": WRONG_DURATIONS,
+    "stable-margin": WRONG_DURATIONS,
+    "seed-key": [" ", "a\nb"],
+    "store-timeout": WRONG_DURATIONS,
+    "allow-reset": ["yes", "1", "true "],
+    "forget-dead": ["yes", "1", "true "],
+    "forget-after": WRONG_DURATIONS,
+    "leave-on-stop": ["no", "0", "false "],
+    "command": ["a | b", "a 'b", "a {own_hots}", "{own_id}", "[1]", "a {join_id}"],
+    "command-cluster": ["a;", "a && "],
+    "command-join": ["a > b", "a {forget_id}"],
+    "command-forget": ["a {join_id}"],
+    "command-leave": ["a {x}"],
+    "command-timeout": ["0", "50ms", *WRONG_DURATIONS],
+    "output-file": [" ", "a\nb"],
+    "output-template": ["haproxi", "Json", " /x"],
+    "output-variables": ["a", "a=1 a=2", "A=1", "a='"],
+    "output-block": ["yes", ""],
+    "output-reload": ["a | b", "a {join_id}"],
+    "output-signal": ["HUP", "KILL:/x", "HUP:x", "restart:/x", "hup:child"],
+    "output-folder": [" ", "a\nb"],
 }
 RIGHT: dict[str, list[tuple[str, object]]] = {
     "s3-bucket-region": [
@@ -157,7 +216,10 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
         ("auto", "auto"),
         ("ap-southeast-99", "ap-southeast-99"),
     ],
-    "s3-bucket-name": [("a.b-c", "a.b-c"), ("Old_Bucket", "Old_Bucket"), ("a" * 255, "a" * 255)],
+    "s3-bucket-name": [
+        *((name, name) for name in ("a.b-c", "Old_Bucket", "a" * 255)),
+        *[("arn:aws:s3:eu-west-1:123456789012:accesspoint/mesh",) * 2],
+    ],
     "file-prefix": [
         ("", ""),
         ("//a b/ ", "//a b/ "),
@@ -218,6 +280,36 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
     ],
     "s3-endpoint-region": [("garage", "garage"), ("", None)],
     "s3-path-style-access": [("TRUE", True), ("true", True), ("False", False), ("", None)],
+    "s3-dual-stack": [("TRUE", True), ("false", False)],
+    "s3-fips": [("true", True), ("False", False)],
+    "server-side-encryption": [(kind, kind) for kind in ("AES256", "aws:kms", "aws:kms:dsse")] + [("", None)],
+    "kms-key-id": [
+        (name, name)
+        for name in (
+            "1234abcd-12ab-34cd-56ef-1234567890ab",
+            "arn:aws:kms:eu-west-1:1:key/x",
+            "alias/my_key.1",
+        )
+    ],
+    "bucket-key": [("true", True), ("False", False), ("", None)],
+    "sse-customer-key-file": [("/run/secrets/k", "/run/secrets/k"), ("", None)],
+    "acl": [("public-read", "public-read"), ("", None)],
+    "requester-pays": [("True", True), ("false", False)],
+    "expected-bucket-owner": [("012345678901", "012345678901"), ("", None)],
+    "object-tags": [
+        ("team=iot", (("team", "iot"),)),
+        ("a=1,b=2", (("a", "1"), ("b", "2"))),
+        ("a=1&b=2", (("a", "1"), ("b", "2"))),
+        ("a = x y , b=", (("a", "x y"), ("b", ""))),
+        ("a%3Db=c%2Bd=e+f", (("a=b", "c+d=e+f"),)),
+        ("Größe=é/日:@_.-", (("Größe", "é/日:@_.-"),)),
+        ("x" * 128 + "=" + "y" * 256, (("x" * 128, "y" * 256),)),
+        (
+            ",".join(f"k{number}=v" for number in range(10)),
+            tuple((f"k{number}", "v") for number in range(10)),
+        ),
+        ("", None),
+    ],
     "cluster-id": [("node-1", "node-1"), ("é" * 256, "é" * 256), ("a|b", "a|b"), ("", None)],
     "bind-address": [
         ("0.0.0.0", "0.0.0.0"),
@@ -239,6 +331,58 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
         ("broker:1883", "broker:1883"),
     ],
     "amqtt-config": [("/etc/amqtt.yaml", "/etc/amqtt.yaml"), ("", None)],
+    "control-socket": [("/run/s.sock", "/run/s.sock"), ("", None)],
+    "dns-listen": [("127.0.0.1:5353", "127.0.0.1:5353"), ("[::1]:53", "[::1]:53"), ("", None)],
+    "dns-name": [("Mqtt.Example", "mqtt.example."), ("a.", "a."), ("_mqtt._tcp.x", "_mqtt._tcp.x.")],
+    "dns-max-udp": [("512", 512), ("65507", 65_507)],
+    "dns-rate": [("1", 1), ("10000", 10_000)],
+    "http-port": [("1", 1), ("65535", 65_535), ("", None)],
+    "http-address": [("::1", "::1"), ("0.0.0.0", "0.0.0.0")],
+    "http-token": [("t0ken", Secret("t0ken")), ("", None)],
+    "http-token-file": [("/run/t", "/run/t"), ("", None)],
+    "min-cluster-size": [("1", 1), ("3", 3), ("10000", 10_000)],
+    "min-cluster-timeout": [("0", 0.0), ("90", 90.0), ("5m", 300.0), ("1.5s", 1.5)],
+    "stable-margin": [("0s", 0.0), ("10", 10.0)],
+    "seed-key": [(".s3discovery/seed", ".s3discovery/seed"), ("", None)],
+    "store-timeout": [("0", 0.0), ("10m", 600.0)],
+    "allow-reset": [("true", True), ("FALSE", False)],
+    "forget-dead": [("true", True), ("false", False)],
+    "forget-after": [("0", 0.0), ("10m", 600.0)],
+    "leave-on-stop": [("true", True), ("false", False)],
+    "command": [
+        ("a b", (("a", "b"),)),
+        ("a 'b c' && [ {peers...}", (("a", "b c"), ("[", "{peers...}"))),
+        ('["a", "{own_id}"]', (("a", "{own_id}"),)),
+        ("", None),
+    ],
+    "command-cluster": [("a", (("a",),)), ("", None)],
+    "command-join": [("a {join_id}", (("a", "{join_id}"),)), ("", None)],
+    "command-forget": [("a {forget_id}", (("a", "{forget_id}"),)), ("", None)],
+    "command-leave": [("a", (("a",),)), ("", None)],
+    "command-timeout": [("100ms", 0.1), ("2m", 120.0)],
+    "output-file": [("/etc/x y", "/etc/x y")],
+    "output-template": [("json", "json"), ("./x", "./x")],
+    "output-variables": [("a=1 b='x y' c=", (("a", "1"), ("b", "x y"), ("c", ""))), ("", None)],
+    "output-block": [("true", True), ("False", False)],
+    "output-reload": [("a", (("a",),)), ("", None)],
+    "output-signal": [
+        ("HUP:/run/x.pid", ("HUP", "/run/x.pid")),
+        ("SIGUSR1:child", ("USR1", "child")),
+        ("restart:child", ("restart", "child")),
+        ("", None),
+    ],
+    "output-folder": [("/etc/x", "/etc/x"), ("", None)],
+}
+# What some keys are nothing without.
+BESIDE: dict[str, dict[str, str]] = {
+    "kms-key-id": {"server-side-encryption": "aws:kms"},
+    "bucket-key": {"server-side-encryption": "aws:kms"},
+    "command-join": {"command-cluster": "a"},
+    "output-file": {"output-template": "json"},
+    **dict.fromkeys(
+        ("output-template", "output-variables", "output-reload", "output-signal"),
+        {"output-file": "/x", "output-template": "json"},
+    ),
 }
 
 
@@ -266,7 +410,7 @@ def test_examples_and_defaults_are_right(key: Key) -> None:
     credentials = {each.name: each.example for each in KEYS if each.name.startswith("credentials-")}
     for secret in ("credentials-secret-access-key", "credentials-session-token"):
         del credentials[secret if key.name == f"{secret}-file" else f"{secret}-file"]
-    parse(BASE | credentials | {key.name: key.example})
+    parse(BASE | credentials | BESIDE.get(key.name, {}) | {key.name: key.example})
     if key.default is not None:
         assert parse(BASE) == parse(BASE | {key.name: key.default})
 
@@ -284,7 +428,7 @@ def test_a_wrong_value_is_one_problem_with_a_cure(name: str, text: str) -> None:
     ("name", "text", "value"), [(name, text, value) for name, pairs in RIGHT.items() for text, value in pairs]
 )
 def test_a_right_value_is_taken(name: str, text: str, value: object) -> None:
-    assert getattr(parse(BASE | {name: text}), BY_NAME[name].attribute) == value
+    assert getattr(parse(BASE | BESIDE.get(name, {}) | {name: text}), BY_NAME[name].attribute) == value
 
 
 def test_the_documented_example() -> None:
@@ -337,6 +481,46 @@ def test_everything_missing_is_reported_with_what_to_write() -> None:
 def test_all_problems_come_in_one_report() -> None:
     values = {name: texts[-1] for name, texts in WRONG.items()}
     assert [problem.key for problem in problems_of(values)] == [key.name for key in KEYS]
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "cure"),
+    [
+        ({"kms-key-id": "k"}, "kms-key-id", "server-side-encryption:aws:kms"),
+        ({"kms-key-id": "k", "server-side-encryption": "AES256"}, "kms-key-id", "aws:kms"),
+        ({"bucket-key": "false"}, "bucket-key", "aws:kms"),
+        ({"bucket-key": "true", "server-side-encryption": "aws:kms:dsse"}, "bucket-key", "leave it out"),
+        (
+            {"sse-customer-key-file": "/k", "server-side-encryption": "AES256"},
+            "sse-customer-key-file",
+            "either this or server-side-encryption",
+        ),
+        (
+            {"sse-customer-key-file": "/k", "s3-endpoint": "http://minio:9000"},
+            "sse-customer-key-file",
+            "https://",
+        ),
+        (
+            {"sse-customer-key-file": "/k", "s3-endpoint": "http://10.0.0.1"},
+            "sse-customer-key-file",
+            "https://",
+        ),
+        ({"requester-pays": "true", "credentials-type": "anonymous"}, "requester-pays", "cannot pay"),
+    ],
+)
+def test_ownership_that_contradicts_itself(values: dict[str, str], key: str, cure: str) -> None:
+    (problem,) = problems_of(BASE | values)
+    assert problem.key == key
+    assert cure in problem.cure
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["http://127.0.0.1:9000", "http://127.8.8.8", "http://[::1]:1", "http://localhost", "minio:9000"],
+)
+def test_customer_key_may_travel_encrypted_or_stay_on_the_machine(endpoint: str) -> None:
+    values = BASE | {"sse-customer-key-file": "/k", "s3-endpoint": endpoint}
+    assert parse(values).sse_customer_key_file == "/k"
 
 
 def test_credentials_of_a_type_are_complete() -> None:

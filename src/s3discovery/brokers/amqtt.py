@@ -5,11 +5,12 @@ is told one QoS for all. `delivery_qos` makes the best of that for messages that
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from types import TracebackType
 from typing import Self
 
-from s3discovery.config import Settings
+from s3discovery.brokers import Surroundings
 from s3discovery.errors import BrokerError
 from s3discovery.node import Member
 
@@ -32,29 +33,22 @@ class AmqttBroker:
     Enter and leave it in the same task. Entering raises BrokerError for an address in use or a
     configuration that amqtt refuses."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        cluster_id: str,
-        look_now: Callable[[], None],
-        plugin: ClusterPlugin | None = None,
-    ) -> None:
-        """Make a broker of our own, or, with `plugin`, join the one that it is loaded in.
+    cluster_id = None  # peers know a node of the mesh by its key, which outlives a changed id
 
-        `cluster_id` is not used: peers know a node of the mesh by its key, which outlives a changed id."""
+    def __init__(self, surroundings: Surroundings, plugin: ClusterPlugin | None = None) -> None:
+        """Make a broker of our own, or, with `plugin`, join the one that it is loaded in."""
+        settings = surroundings.settings
         self.joined = asyncio.Event()  # set once the first peers are applied
         self._server = AmqttServer(settings) if plugin is None else None
         self._plugin = plugin
-        self._mesh = Mesh(settings.bind_address, settings.bind_port, self._deliver, look_now)
+        self._mesh = Mesh(settings.bind_address, settings.bind_port, self._deliver, surroundings.look_now)
 
     @classmethod
-    def attach(
-        cls, settings: Settings, cluster_id: str, look_now: Callable[[], None], plugin: ClusterPlugin
-    ) -> Self:
+    def attach(cls, surroundings: Surroundings, plugin: ClusterPlugin) -> Self:
         """Make the broker of an amqtt that somebody else runs and that has loaded `plugin`.
 
         Such a broker is neither started nor stopped; only its messages are shared."""
-        return cls(settings, cluster_id, look_now, plugin)
+        return cls(surroundings, plugin)
 
     @property
     def listener(self) -> str:
@@ -75,6 +69,10 @@ class AmqttBroker:
     def counts(self) -> MeshCounts:
         """What became of the messages so far, once entered."""
         return self._mesh.counts
+
+    def messages(self) -> Mapping[str, int]:
+        """Return `counts` by name."""
+        return asdict(self._mesh.counts)
 
     @property
     def skipped(self) -> frozenset[str]:

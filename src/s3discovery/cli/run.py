@@ -2,17 +2,21 @@
 
 import asyncio
 import logging
+import os
+import sys
 
 import click
 
 from s3discovery import wiring
 from s3discovery.agent import Agent
 from s3discovery.brokers import Broker
+from s3discovery.child import Child
 from s3discovery.cli.options import common, start_logging
 from s3discovery.cli.output import give_up_output, print_changes
 from s3discovery.cli.signals import until_signal
 from s3discovery.discovery import Discovery
 from s3discovery.errors import DiscoveryError
+from s3discovery.pid1 import stand_in_as_init
 from s3discovery.wiring import Origins
 
 log = logging.getLogger(__name__)
@@ -21,36 +25,51 @@ log = logging.getLogger(__name__)
 @click.command()
 @common
 @click.option("--events", is_flag=True, help="Print who joins, leaves or moves as lines of JSON.")
-def run(origins: Origins, log_level: str | None, events: bool) -> None:
+@click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="[-- PROGRAM [ARGS]...]")
+def run(origins: Origins, log_level: str | None, events: bool, program: tuple[str, ...]) -> None:
     """Be a node: register in the bucket, find the others, keep the broker clustered.
 
-    Runs until SIGTERM or Ctrl-C, and then takes its file out of the bucket.
+    Runs until SIGTERM or Ctrl-C, and then takes its file out of the bucket. The broker stays a member of
+    its own cluster: stopping is not leaving.
+
+    With a PROGRAM, such as the broker, it finds the peers first, writes what the broker needs, starts the
+    program, passes signals on to it, and ends when it ends, with its exit code: fit to be the entry point of
+    a container.
 
     \b
     Example:
       s3discovery run -c s3discovery.properties -o broker=amqtt
+      s3discovery run -o broker=rabbitmq -- rabbitmq-server
     """
+    stand_in_as_init()
     start_logging(log_level or "info")
-    agent = wiring.make_agent(origins)
-    until_signal(_run(agent, events=events))
+    child = Child(program, os.environ) if program else None
+    agent = wiring.make_agent(origins, child=child)
+    code = until_signal(_run(agent, events=events), child=child)
+    sys.exit(code or (child.code if child is not None else 0) or 0)
 
 
-async def _run(agent: Agent, *, events: bool) -> None:
+async def _run(agent: Agent, *, events: bool) -> int:
+    code = 0
     refused: DiscoveryError | None = None
+    printing: list[asyncio.Task[None]] = []
     async with asyncio.TaskGroup() as tasks:
 
         def started(discovery: Discovery, broker: Broker | None) -> None:
             _say_started(discovery, broker)
             if events:
-                tasks.create_task(_print_events(discovery), name="events")
+                printing.append(tasks.create_task(_print_events(discovery), name="events"))
 
         try:
-            await agent.run(started)
+            code = await agent.run(started)
         except DiscoveryError as error:
             # Kept for outside of the task group, which would wrap it.
             refused = error
+        for task in printing:
+            task.cancel()
     if refused is not None:
         raise refused
+    return code
 
 
 async def _print_events(discovery: Discovery) -> None:

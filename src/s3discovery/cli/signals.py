@@ -5,13 +5,15 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from s3discovery.child import FORWARDED, Child
+
 _Result = TypeVar("_Result")
 
 
-def until_signal(main_coroutine: Coroutine[Any, Any, _Result]) -> _Result | None:
+def until_signal(main_coroutine: Coroutine[Any, Any, _Result], child: Child | None = None) -> _Result | None:
     """Run to the end, or to SIGTERM or Ctrl-C, which end it politely; None is returned then.
 
-    A second signal ends what the first left to do."""
+    A second signal ends what the first left to do. Other signals are passed on to `child`."""
 
     async def guarded() -> _Result | None:
         loop, task, signals = asyncio.get_running_loop(), asyncio.current_task(), []
@@ -23,6 +25,9 @@ def until_signal(main_coroutine: Coroutine[Any, Any, _Result]) -> _Result | None
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop, number)
+        if child is not None:
+            for number in FORWARDED:
+                loop.add_signal_handler(number, child.signal, number)
         try:
             return await main_coroutine
         except asyncio.CancelledError:

@@ -7,10 +7,17 @@ to a topic, with its attribute in `config.Settings`, is documented, checked and 
 import difflib
 
 from s3discovery.keys.broker import BROKER
+from s3discovery.keys.command import COMMAND
 from s3discovery.keys.credentials import CREDENTIALS, CREDENTIALS_TYPES, ROLE_SOURCES
+from s3discovery.keys.dns import DNS
+from s3discovery.keys.forming import FORMING
+from s3discovery.keys.http import HTTP
 from s3discovery.keys.key import HIVEMQ_3, HIVEMQ_4, Key
+from s3discovery.keys.nats import NATS
 from s3discovery.keys.node import NODE
+from s3discovery.keys.ownership import OWNERSHIP
 from s3discovery.keys.place import PLACE
+from s3discovery.keys.rabbitmq import RABBITMQ
 from s3discovery.keys.store import STORE
 
 __all__ = [
@@ -24,7 +31,19 @@ __all__ = [
     "nearest_key",
 ]
 
-KEYS: tuple[Key, ...] = (*PLACE, *CREDENTIALS, *STORE, *NODE, *BROKER)
+KEYS: tuple[Key, ...] = (
+    *PLACE,
+    *CREDENTIALS,
+    *STORE,
+    *OWNERSHIP,
+    *NODE,
+    *BROKER,
+    *FORMING,
+    *RABBITMQ,
+    *NATS,
+    *COMMAND,
+    *DNS, *HTTP,
+)
 BY_NAME = {key.name: key for key in KEYS}
 
 

@@ -41,4 +41,12 @@ NODE: tuple[Key, ...] = (
         "Port that peers dial; bind-port if not set.",
         "17800",
     ),
+    Key(
+        "control-socket",
+        "control_socket",
+        kinds.read_path,
+        "Socket file by which `s3discovery leave` reaches the running node; in the folder for temporary "
+        "files if not set, for the node's own user.",
+        "/run/s3discovery/control.sock",
+    ),
 )

@@ -7,6 +7,7 @@ package imports this one.
 from s3discovery.testing.broker_contract import BrokerContract, MakeBroker
 from s3discovery.testing.bucket_contract import BucketContract
 from s3discovery.testing.clock_contract import ClockContract, LetPass
+from s3discovery.testing.engines import FakeClusters, FakeEngine
 from s3discovery.testing.fakes import (
     Cable,
     FakeClock,
@@ -15,13 +16,18 @@ from s3discovery.testing.fakes import (
     SkewedClock,
     make_settings,
 )
+from s3discovery.testing.hostile import HOSTILE_TEXTS, MARK
 
 __all__ = [
+    "HOSTILE_TEXTS",
+    "MARK",
     "BrokerContract",
     "BucketContract",
     "Cable",
     "ClockContract",
     "FakeClock",
+    "FakeClusters",
+    "FakeEngine",
     "LetPass",
     "MakeBroker",
     "MemoryBucket",

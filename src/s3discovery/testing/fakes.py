@@ -177,7 +177,7 @@ class MemoryBucket:
         self.plant(key, body, metadata)
         return Written(self._objects[key].etag, self._date())
 
-    async def delete(self, key: str, *, if_match: str | None = None) -> None:
+    async def delete(self, key: str, *, if_match: str | None = None) -> bool:
         await self._ask("delete", key)
         found = self._objects.get(key)
         if self.honours_conditions and if_match is not None and (found is None or found.etag != if_match):
@@ -185,6 +185,7 @@ class MemoryBucket:
                 f"object {key!r} is not as expected", status=412, code="PreconditionFailed"
             )
         self._objects.pop(key, None)
+        return True
 
     async def _ask(self, verb: str, key: str) -> None:
         self.requests[verb] += 1
@@ -223,8 +224,8 @@ class Cable:
         bucket = self._through()
         return await bucket.put(key, body, metadata, if_match=if_match, if_none_match=if_none_match)
 
-    async def delete(self, key: str, *, if_match: str | None = None) -> None:
-        await self._through().delete(key, if_match=if_match)
+    async def delete(self, key: str, *, if_match: str | None = None) -> bool:
+        return await self._through().delete(key, if_match=if_match)
 
     def _through(self) -> Bucket:
         if self.cut is not None:
@@ -234,6 +235,8 @@ class Cable:
 
 class RecordingBroker:
     """A Broker that remembers the peer sets it was handed, and is connected with all of the last at once."""
+
+    cluster_id: str | None = None
 
     def __init__(self, port: int | None = None, metadata: Mapping[str, str] = NO_METADATA) -> None:
         self._port = port

@@ -1,0 +1,9 @@
+"""HiveMQ: where its cluster transport listens is read, and its peers are served by DNS.
+
+`transport` is what HiveMQ's config.xml says (pure), `installation` where that file is and what its
+placeholders stand for, `broker` the Broker.
+"""
+
+from s3discovery.brokers.hivemq.broker import HivemqBroker
+
+__all__ = ["HivemqBroker"]

@@ -1,0 +1,119 @@
+"""The program that `s3discovery run -- program` stands in front of: started, signalled, waited for.
+
+The child gets our standard streams, and stays in our process group: Ctrl-C in a terminal reaches it, too.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from s3discovery.errors import BrokerError
+from s3discovery.node import NO_METADATA
+
+log = logging.getLogger(__name__)
+
+# What an init passes on; SIGTERM and SIGINT stop the agent, which then stops the child.
+FORWARDED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+_SIGNALLED = 128  # what shells add to the number of the signal that ended a program
+
+
+class Child:
+    """One program; `command` is an argument vector, `environ` its environment. No I/O before `start`."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        self.command = tuple(command)
+        self._environ = environ
+        self._process: asyncio.subprocess.Process | None = None
+        self._ended: asyncio.Future[int] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._is_stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, as a shell gives it, once it has ended."""
+        process = self._process
+        return _code(process.returncode) if process is not None and process.returncode is not None else None
+
+    @property
+    def was_started(self) -> bool:
+        """Whether it was ever started."""
+        return self._process is not None
+
+    async def start(self, arguments: Sequence[str] = (), environ: Mapping[str, str] = NO_METADATA) -> None:
+        """Start it, with more `arguments` and variables; nothing if it runs already.
+
+        Raises BrokerError if there is no such program, or it cannot be executed."""
+        if self.pid is not None:
+            return
+        command = (*self.command, *arguments)
+        try:
+            self._process = await asyncio.create_subprocess_exec(*command, env={**self._environ, **environ})
+        except OSError as error:
+            raise BrokerError(
+                f"program {command[0]!r} cannot be started: {error.strerror}; write its path after --"
+            ) from error
+        self._is_stopping = False
+        log.info("program started command=%r pid=%d", command[0], self._process.pid)
+        self._watcher = asyncio.create_task(self._watch(self._process), name="child")
+
+    async def exited(self) -> int:
+        """Wait until it ends without having been told to; return its exit code, as a shell gives it."""
+        return await asyncio.shield(self._end())
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; nothing if it does not run."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def tell_to_stop(self) -> None:
+        """Ask it to end (SIGTERM), once: a second one might end it before it has saved its data."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            self.signal(signal.SIGTERM)
+
+    async def stop(self) -> int | None:
+        """Ask it to end and wait for as long as that takes; None if it was never started.
+
+        There is no SIGKILL after a while: how long a broker may take to save its data is not ours to say.
+        Who is cancelled while waiting, by a second signal, ends it at once."""
+        process = self._process
+        if process is None:
+            return None
+        self.tell_to_stop()
+        try:
+            return _code(await process.wait())
+        except asyncio.CancelledError:
+            self.signal(signal.SIGKILL)
+            await process.wait()
+            raise
+
+    async def restart(self, arguments: Sequence[str] = (), environ: Mapping[str, str] = NO_METADATA) -> None:
+        """Stop it, and start it again."""
+        await self.stop()
+        await self.start(arguments, environ)
+
+    def _end(self) -> "asyncio.Future[int]":
+        if self._ended is None:
+            self._ended = asyncio.get_running_loop().create_future()
+        return self._ended
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        code = _code(await process.wait())
+        if self._is_stopping or process is not self._process:
+            return
+        log.info("program ended command=%r code=%d", self.command[0], code)
+        if not self._end().done():
+            self._end().set_result(code)
+
+
+def _code(returncode: int) -> int:
+    return _SIGNALLED - returncode if returncode < 0 else returncode

@@ -1,0 +1,49 @@
+"""`s3discovery status`: whether the cluster is whole, for people and scripts."""
+
+import sys
+
+import click
+
+from s3discovery import wiring
+from s3discovery.cli.options import common, format_option, start_logging
+from s3discovery.cli.output import place
+from s3discovery.cli.signals import until_signal
+from s3discovery.topology import topology
+from s3discovery.wiring import Origins
+
+_INCOMPLETE = 3
+_SPLIT = 4
+
+
+@click.command()
+@common
+@format_option("table", "json")
+def status(origins: Origins, log_level: str | None, form: str) -> None:
+    """Tell whether the members form one cluster, by what their brokers report. Writes nothing.
+
+    Exit codes: 0 one whole cluster, 3 somebody is waited for or nobody is there, 4 split: more than one
+    cluster under this prefix, 1 the store could not be asked, 2 wrong settings.
+
+    \b
+    Example:
+      s3discovery status -c s3discovery.properties --format json
+    """
+    from s3discovery import screens
+
+    start_logging(log_level or "critical")
+    settings = origins.read()
+    with screens.waiting(f"looking at {place(settings)}"):
+        seen = until_signal(wiring.look(origins, settings))
+    if seen is None:
+        raise click.Abort
+    found = topology(seen.members)
+    rows = screens.status_rows(seen.members, seen.now_s, settings.cluster_id)
+    if form == "json":
+        screens.print_json(screens.status_document(found, rows))
+    else:
+        click.echo(str(found) if rows else f"no members in {place(settings)}")
+        screens.print_table(screens.status_table(rows))
+    screens.print_problems(seen.problems)
+    if seen.failure is not None:
+        raise seen.failure
+    sys.exit(_SPLIT if found.is_split else 0 if rows and found.is_whole else _INCOMPLETE)

@@ -1,0 +1,109 @@
+"""What a running node or observer tells of itself, as JSON documents: one shape for HTTP and for the page.
+
+Everything is handed in. `VERSION` is raised when a field changes its meaning or goes; new fields may come.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from s3discovery.moment import Moment
+from s3discovery.node import Member
+from s3discovery.topology import topology
+from s3discovery.troubles import troubles
+
+VERSION = 1
+_STATES = {True: "formed", False: "waiting", None: None}
+
+
+def member_document(member: Member, moment: Moment) -> dict[str, Any]:
+    """Return one member; ages are None while S3's time is unknown."""
+    age_s = None if moment.now_s is None else max(0.0, round(moment.now_s - member.modified_s, 1))
+    expires = age_s is not None and moment.expiration_s > 0
+    return {
+        "cluster_id": member.cluster_id,
+        "host": member.address.host,
+        "port": member.address.port,
+        "file_version": member.version,
+        "age_s": age_s,
+        "expires_in_s": round(moment.expiration_s - age_s, 1) if expires and age_s is not None else None,
+        "own": moment.own is not None and member.cluster_id == moment.own.cluster_id,
+        "state": _STATES[member.report.is_formed],
+        "misses": sorted(member.report.missing),
+        "kind": member.metadata.get("broker"),
+    }
+
+
+def members_document(moment: Moment) -> dict[str, Any]:
+    """Return all members, as of the last complete listing."""
+    return {
+        "version": VERSION,
+        "listed_s_ago": _ago(moment.status.listed_s, moment),
+        "members": [member_document(member, moment) for member in _sorted(moment.members)],
+    }
+
+
+def status_document(moment: Moment) -> dict[str, Any]:
+    """Return how the cluster, the store and this process are."""
+    status, found = moment.status, topology(moment.members)
+    return {
+        "version": VERSION,
+        "bucket": moment.bucket,
+        "prefix": moment.prefix,
+        "own": None if moment.own is None else moment.own.cluster_id,
+        "registered": status.registered,
+        "cluster": {
+            "state": str(found),
+            "whole": bool(moment.members) and found.is_whole,
+            "split": found.is_split,
+            "groups": [list(group) for group in found.groups],
+            "waiting": list(found.waiting),
+            "gaps": [list(gap) for gap in found.gaps],
+            "broker": moment.cluster_state,
+        },
+        "store": {
+            "answers": status.error is None,
+            "error": _text(status.error),
+            "write_error": _text(status.write_error),
+            "read_error": _text(status.read_error),
+            "listed_s_ago": _ago(status.listed_s, moment),
+            "clock_skew_s": None if status.skew_s is None else round(status.skew_s, 1),
+            "credentials_until_s": status.credentials_until_s,
+            "capabilities": asdict(status.capabilities),
+        },
+        "rival": None if status.rival is None else str(status.rival.address),
+        "poll_interval_s": moment.poll_interval_s,
+        "file_expiration_s": moment.expiration_s,
+        "problems": [{"key": key, "reason": reason} for key, reason in sorted(status.problems.items())],
+    }
+
+
+def is_ready(moment: Moment, *, is_node: bool) -> tuple[bool, str]:
+    """Tell whether this process does its work, and if not, why.
+
+    A node must be registered; the last complete listing must be younger than expiry (or than ten polls where
+    nobody expires); a driven broker must belong to its cluster."""
+    status = moment.status
+    if is_node and not status.registered:
+        return False, "not registered in the bucket"
+    listed_s_ago = _ago(status.listed_s, moment)
+    if listed_s_ago is None:
+        return False, "no complete listing yet"
+    limit_s = moment.expiration_s or 10 * moment.poll_interval_s
+    if status.error is not None and listed_s_ago > limit_s:
+        return False, f"no complete listing for {listed_s_ago:.0f} s"
+    if moment.cluster_state is not None and not moment.cluster_state.startswith("formed"):
+        return False, f"broker: {moment.cluster_state or 'not there yet'}"
+    return True, "ready"
+
+
+def _sorted(members: Iterable[Member]) -> list[Member]:
+    return sorted(members, key=lambda member: member.cluster_id)
+
+
+def _ago(listed_s: float | None, moment: Moment) -> float | None:
+    return None if listed_s is None else round(moment.monotonic_s - listed_s, 1)
+
+
+def _text(error: Exception | None) -> str | None:
+    return None if error is None else str(error)

@@ -1,0 +1,169 @@
+"""The broker, driven: every complete listing is applied, and what the broker sees is held against it.
+
+Wish and reality are compared after every listing, and every second while they differ; the difference is
+logged when it changes, and reported in the own file when it lasts.
+"""
+
+import asyncio
+import logging
+import math
+
+from s3discovery.brokers import Broker, Engine, Leaver
+from s3discovery.child import Child
+from s3discovery.clock import Clock, sleep_unless
+from s3discovery.departures import Departures
+from s3discovery.discovery import Discovery
+from s3discovery.errors import BrokerError
+from s3discovery.formation import Formation
+from s3discovery.node import Report
+from s3discovery.running import Sight
+from s3discovery.topology import SPLIT, topology
+
+log = logging.getLogger(__name__)
+
+_CONNECT_INTERVAL_S = 1.0
+# A difference shorter than this is a join on its way: not worth a write of the own file.
+_REPORT_MARGIN_S = 10.0
+
+
+class Driver:
+    """Keeps one broker in step with discovery. `state` is what was last logged of its cluster."""
+
+    def __init__(
+        self, discovery: Discovery, broker: Broker, clock: Clock, child: Child | None = None
+    ) -> None:
+        self._discovery = discovery
+        self._broker = broker
+        self._clock = clock
+        self._child = child
+        self._turn = asyncio.Lock()
+        self._has_left = False
+        self._formation = Formation(discovery, broker, clock) if isinstance(broker, Engine) else None
+        self._departures = Departures()
+        self._missed: dict[str, float] = {}  # ids that the broker does not see, and since when
+        self.state = ""
+        self.sight: Sight | None = None
+        self._refused = ""
+        self._warned: frozenset[str] = frozenset()
+
+    async def run(self) -> None:
+        """Drive until cancelled; `step` by step."""
+        polls = self._discovery.polls
+        while True:
+            settled = await self.step()
+            # A broker needs a moment to connect; nobody waits for the next poll to be told that it has.
+            wait_s = math.inf if settled else _CONNECT_INTERVAL_S
+            if await sleep_unless(self._clock, wait_s, self._discovery.polled(polls)):
+                polls = self._discovery.polls
+
+    async def leave(self) -> None:
+        """Take the node out of its broker's cluster, and drive it no more; raises BrokerError."""
+        async with self._turn:
+            if self._formation is not None:
+                await self._formation.leave()
+            elif isinstance(self._broker, Leaver):
+                await self._broker.leave()
+            self._has_left = True
+
+    async def step(self) -> bool:
+        """Make the broker's cluster what the bucket says, as far as it goes; True if nothing is missing."""
+        async with self._turn:
+            return self._has_left or await self._step()
+
+    async def _step(self) -> bool:
+        discovery, broker = self._discovery, self._broker
+        is_settled = True
+        try:
+            if self._formation is not None:
+                standing = await self._formation.step()
+                is_settled = standing.is_settled
+                if not standing.is_formed:
+                    self._say(standing.text)
+                    await discovery.report(Report(is_formed=False))
+                    return False
+            peers = discovery.peers
+            await broker.apply(peers)
+            if self._child is not None and discovery.polls and not self._child.was_started:
+                await self._child.start()  # the broker has rendered what it needs, and left the start to us
+            seen = await broker.cluster()
+            if isinstance(broker, Engine):
+                await self._note_departures(broker)
+        except BrokerError as error:
+            if str(error) != self._refused:
+                log.error("broker refused its peers, trying again at the next poll error=%s", error)
+            self._refused = str(error)
+            self._departures = Departures()  # who is down has to be known all the time
+            # A broker that starts or restarts is not there yet: worth a look before the next poll.
+            return self._formation is None
+        self._refused = ""
+        if seen is None or not discovery.polls:
+            if self._formation is not None:
+                await discovery.report(Report(is_formed=True))
+            return is_settled
+        possible = frozenset(peer.cluster_id for peer in peers) - broker.skipped
+        missing = possible - seen
+        if self._formation is not None and possible and missing == possible:
+            self._formation.doubt()
+        self.sight = Sight(len(possible) + 1 - len(missing), len(missing))
+        self._say(self._state(len(possible), missing, len(peers) - len(possible)))
+        await self._report_missing(missing)
+        return is_settled and not missing
+
+    def _say(self, state: str) -> None:
+        if state != self.state:
+            log.log(logging.ERROR if state.startswith(SPLIT) else logging.INFO, "cluster %s", state)
+            self.state = state
+
+    def _state(self, peers: int, missing: frozenset[str], skipped: int) -> str:
+        """Say how far the broker's cluster is what the bucket says it should be.
+
+        `peers` are those that can be; `skipped` others can not."""
+        if (whole := topology(self._discovery.members)).is_split:
+            return str(whole)
+        there = f"{peers + 1 - len(missing)}/{peers + 1}"
+        others = f" ({skipped} in the bucket skipped: no peers of this broker)" if skipped else ""
+        names = ", ".join(repr(cluster_id) for cluster_id in sorted(missing))
+        return f"incomplete {there}{others}, waiting for {names}" if missing else f"formed {there}{others}"
+
+    async def _report_missing(self, missing: frozenset[str]) -> None:
+        now_s = self._clock.monotonic_s()
+        self._missed = {name: self._missed.get(name, now_s) for name in missing}
+        lasting = frozenset(
+            name for name, since_s in self._missed.items() if now_s - since_s >= _REPORT_MARGIN_S
+        )
+        await self._discovery.report(Report(True if self._formation is not None else None, lasting))
+
+    async def _note_departures(self, engine: Engine) -> None:
+        """Forget who is gone for good if that is wanted, and warn of them if it is not."""
+        settings, now_s, status = self._discovery.settings, self._clock.monotonic_s(), self._discovery.status
+        if status.error is not None or status.write_error is not None:
+            # Nobody could come back into the bucket either: from here on absence proves nothing.
+            self._departures = Departures()
+            return
+        present = {member.cluster_id for member in self._discovery.members}
+        self._departures = self._departures.observe(down=await engine.down(), present=present, now_s=now_s)
+        overdue = self._departures.overdue(forget_after_s=settings.forget_after_s, now_s=now_s)
+        self._warned &= self._departures.since_s.keys()
+        for name in overdue:
+            if settings.forget_dead:
+                await self._forget(engine, name)
+            elif name not in self._warned:
+                self._warned |= {name}
+                log.warning(
+                    "node is gone from the bucket and down for the broker, which keeps it as a member; "
+                    "remove it there, or set forget-dead:true cluster_id=%r",
+                    name,
+                )
+
+    async def _forget(self, engine: Engine, name: str) -> None:
+        """Have the broker forget a dead node; a refusal is told once, and it is asked again."""
+        try:
+            await engine.forget(name)
+        except BrokerError as error:
+            if name not in self._warned:
+                log.error("dead node could not be forgotten, trying on cluster_id=%r error=%s", name, error)
+            self._warned |= {name}
+            return
+        log.warning(
+            "dead node forgotten cluster_id=%r gone_for_s=%.0f", name, self._discovery.settings.forget_after_s
+        )

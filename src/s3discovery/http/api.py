@@ -1,0 +1,143 @@
+"""The interface for programs: health, members, status, events, leaving, service discovery for Prometheus."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+
+from aiohttp import web
+
+from s3discovery.documents import VERSION, is_ready, members_document, status_document
+from s3discovery.errors import DiscoveryError
+from s3discovery.http import openapi
+from s3discovery.http.guard import refusal
+from s3discovery.http.watching import Watching
+from s3discovery.journal import Event
+
+_HEARTBEAT_S = 10.0  # so that what lies between does not take a silent stream for a dead one
+_READERS = 64  # streams of events at a time
+_NUMBER_LIMIT = 18  # digits of a Last-Event-ID
+
+
+class Api:
+    """The handlers; `metrics` renders what Prometheus reads: its content type and bytes."""
+
+    def __init__(self, watching: Watching, metrics: Callable[[], tuple[str, bytes]] | None = None) -> None:
+        self._watching = watching
+        self._metrics = metrics
+        self._readers = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return every route of the interface."""
+        routes = [
+            web.get("/healthz", self.healthz),
+            web.get("/readyz", self.readyz),
+            web.get("/v1/members", self.members),
+            web.get("/v1/status", self.status),
+            web.get("/v1/events", self.events),
+            web.post("/v1/leave", self.leave),
+            web.get("/prometheus-sd", self.prometheus_sd),
+            web.get("/openapi.json", self.openapi),
+        ]
+        return [*routes, web.get("/metrics", self.metrics)] if self._metrics is not None else routes
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """Tell that the process lives."""
+        return web.json_response({"alive": True})
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """Tell whether the process does its work; 503 if not."""
+        moment = self._watching.moment()
+        ready, reason = is_ready(moment, is_node=moment.own is not None)
+        return web.json_response({"ready": ready, "reason": reason}, status=200 if ready else 503)
+
+    async def members(self, request: web.Request) -> web.Response:
+        return web.json_response(members_document(self._watching.moment()))
+
+    async def status(self, request: web.Request) -> web.Response:
+        return web.json_response(status_document(self._watching.moment()))
+
+    async def prometheus_sd(self, request: web.Request) -> web.Response:
+        """List the members as targets; `port` puts another port in the place of the cluster transport's."""
+        port = request.query.get("port")
+        if port is not None and not (port.isascii() and port.isdecimal() and 1 <= int(port[:6]) <= 65535):
+            return refusal(400, "port must be a number from 1 to 65535")
+        groups = []
+        for member in sorted(self._watching.moment().members, key=lambda member: member.cluster_id):
+            if not member.address.is_dialable:
+                continue
+            host, _, own_port = str(member.address).rpartition(":")
+            target = f"{host}:{int(port) if port is not None else own_port}"
+            groups.append(
+                {"targets": [target], "labels": {"__meta_s3discovery_cluster_id": member.cluster_id}}
+            )
+        return web.json_response(groups)
+
+    async def leave(self, request: web.Request) -> web.Response:
+        """Take the node out of its broker's cluster, and end it; 409 if the broker refuses."""
+        leave = self._watching.running.leave
+        if leave is None:
+            return refusal(409, "this is an observer: there is nothing to leave")
+        try:
+            await leave()
+        except DiscoveryError as error:
+            return refusal(409, str(error))
+        return web.json_response({"left": True}, status=202)
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return web.json_response(openapi.document(with_metrics=self._metrics is not None))
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        content_type, body = self._metrics() if self._metrics is not None else ("text/plain", b"")
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Stream what happens (server-sent events), from after `Last-Event-ID` on if that is still known.
+
+        A new reader is told the members and the status first, as one event `snapshot`."""
+        last = request.headers.get("Last-Event-ID", request.query.get("last_event_id", ""))
+        if self._readers >= _READERS:
+            return refusal(503, f"{_READERS} readers already; close one")
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
+        )
+        self._readers += 1
+        try:
+            await response.prepare(request)
+            with suppress(OSError):
+                await self._stream(response, last)
+        finally:
+            self._readers -= 1
+        return response
+
+    async def _stream(self, response: web.StreamResponse, last: str) -> None:
+        journal = self._watching.journal
+        is_number = last.isascii() and last.isdecimal() and len(last) <= _NUMBER_LIMIT
+        number = int(last) if is_number and journal.since(int(last)) is not None else None
+        while True:
+            news = self._watching.news
+            events = journal.since(number) if number is not None else None
+            if events is None:
+                number = journal.last
+                await response.write(_framed("snapshot", number, self._snapshot()))
+            for event in events or ():
+                number = event.number
+                await response.write(_framed(event.kind, number, _told(event)))
+            try:
+                async with asyncio.timeout(_HEARTBEAT_S):
+                    await news.wait()
+            except TimeoutError:
+                await response.write(b": still here\n\n")
+
+    def _snapshot(self) -> dict[str, object]:
+        moment = self._watching.moment()
+        return {"version": VERSION, "status": status_document(moment), "members": members_document(moment)}
+
+
+def _told(event: Event) -> dict[str, object]:
+    return {"at": round(event.wall_s, 3), **event.data}
+
+
+def _framed(kind: str, number: int, data: dict[str, object]) -> bytes:
+    # JSON without line breaks: a value from the bucket cannot end the frame.
+    return f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()

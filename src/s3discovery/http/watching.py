@@ -1,0 +1,59 @@
+"""What happens, noted while somebody may ask: the journal kept up to date, and readers woken."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from s3discovery.clock import sleep_unless
+from s3discovery.moment import Moment
+from s3discovery.journal import Journal
+from s3discovery.running import Running
+
+_TICK_S = 0.5  # what has no event of its own, such as a failed poll, is seen within so long
+
+
+class Watching:
+    """The journal of a running node; `news` is set, and replaced, whenever something was noted."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        self.journal = Journal()
+        self.news = asyncio.Event()
+
+    def moment(self) -> Moment:
+        """Return what is known now."""
+        discovery, settings = self.running.discovery, self.running.discovery.settings
+        return Moment(
+            members=discovery.members,
+            own=discovery.own,
+            status=discovery.status,
+            now_s=discovery.now_s,
+            monotonic_s=self.running.clock.monotonic_s(),
+            expiration_s=settings.file_expiration_s,
+            update_interval_s=settings.update_interval_s,
+            poll_interval_s=settings.poll_interval_s,
+            cluster_state=self.running.cluster_state(),
+            bucket=settings.bucket_name,
+            prefix=settings.file_prefix,
+        )
+
+    async def run(self) -> None:
+        """Note what happens, until cancelled."""
+        clock, discovery = self.running.clock, self.running.discovery
+        while True:
+            polls = discovery.polls
+            if self.journal.note(self.moment(), clock.wall_s()):
+                news, self.news = self.news, asyncio.Event()
+                news.set()
+            await sleep_unless(clock, _TICK_S, discovery.polled(polls))
+
+
+@asynccontextmanager
+async def watching(running: Running) -> AsyncIterator[Watching]:
+    """Note what happens while entered."""
+    found = Watching(running)
+    task = asyncio.create_task(found.run(), name="journal")
+    try:
+        yield found
+    finally:
+        task.cancel()

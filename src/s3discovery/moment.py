@@ -1,0 +1,47 @@
+"""What a running node or observer knows at one moment: what documents, troubles and the journal are made from."""
+
+from dataclasses import dataclass
+
+from s3discovery.discovery import Status
+from s3discovery.node import Member
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What is known at one moment. Times: `now_s` is S3's clock, `monotonic_s` our own.
+
+    `cluster_state`: see `Running`; `expiration_s` 0 means that nobody expires."""
+
+    members: frozenset[Member]
+    own: Member | None
+    status: Status
+    now_s: float | None
+    monotonic_s: float
+    expiration_s: float
+    update_interval_s: float
+    poll_interval_s: float
+    cluster_state: str | None
+    bucket: str
+    prefix: str
+
+    @property
+    def listed_s_ago(self) -> float | None:
+        """Seconds since the last complete listing; None before the first."""
+        return None if self.status.listed_s is None else self.monotonic_s - self.status.listed_s
+
+    def age_s(self, member: Member) -> float | None:
+        """Seconds since the file of `member` was written; None while S3's time is unknown."""
+        return None if self.now_s is None else max(0.0, self.now_s - member.modified_s)
+
+    def expires_in_s(self, member: Member) -> float | None:
+        """Seconds until the file of `member` expires; None if it never does, or while that is unknown."""
+        age_s = self.age_s(member)
+        return None if age_s is None or self.expiration_s <= 0 else self.expiration_s - age_s
+
+    def is_late(self, member: Member) -> bool:
+        """Tell whether `member` has missed a refresh, if its update interval is ours.
+
+        A quarter of the interval, and the time until the refresh is listed, are allowed."""
+        age_s = self.age_s(member)
+        due_s = 1.25 * self.update_interval_s + 2 * self.poll_interval_s
+        return self.update_interval_s > 0 and age_s is not None and age_s > due_s

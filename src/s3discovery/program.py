@@ -1,0 +1,126 @@
+"""One run of another program: without a shell, with a time limit, and gone with all it started.
+
+What it reads is a file, what it prints is kept up to a limit; nobody waits for the output of programs that it
+left running in the background.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+
+from s3discovery.errors import BrokerError
+from s3discovery.keys import KEYS
+from s3discovery.presentation import ENVIRONMENT_PREFIX
+from s3discovery.vectors import Vector
+
+log = logging.getLogger(__name__)
+
+OUTPUT_LIMIT_BYTES = 256 * 1024
+_SHOWN_CHARS = 500
+_LAST_WORDS_S = 0.2  # of output, once the program has ended
+_END_LIMIT_S = 1.0  # from SIGTERM to SIGKILL
+_SECRETS = frozenset(
+    f"{ENVIRONMENT_PREFIX}{key.name.upper().replace('-', '_')}" for key in KEYS if key.secret
+) | {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"}
+
+
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the keys to the store, which no other program needs from us."""
+    return {name: text for name, text in environ.items() if name not in _SECRETS}
+
+
+async def run_program(vector: Vector, *, environ: Mapping[str, str], limit_s: float, text: str = "") -> str:
+    """Run a program with `text` on its standard input; return what it printed, at most 256 KiB.
+
+    It is ended, with its process group, after `limit_s` and when the caller is cancelled. Raises
+    BrokerError if it cannot be started, overruns, or ends with another code than 0."""
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode())
+        file.seek(0)
+        try:
+            transport, watch = await asyncio.get_running_loop().subprocess_exec(
+                _Watch, *vector, stdin=file, env=dict(environ), start_new_session=True
+            )
+        except OSError as error:
+            raise BrokerError(
+                f"command {list(vector)!r} cannot be started: {error.strerror}; write the path of a program"
+            ) from error
+    is_done = False
+    try:
+        async with asyncio.timeout(limit_s):
+            await asyncio.shield(watch.exited)
+        is_done = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await asyncio.shield(watch.closed)
+    except TimeoutError:
+        raise BrokerError(
+            f"command {list(vector)!r} took longer than command-timeout ({limit_s:g} s) and was ended; "
+            f"it said {watch.said!r}"
+        ) from None
+    finally:
+        try:
+            if not is_done:
+                await _end(transport.get_pid(), watch)
+        finally:
+            transport.close()
+    code = transport.get_returncode()
+    if code != 0:
+        raise BrokerError(f"command {list(vector)!r} ended with code {code}; it said {watch.said!r}")
+    log.info("command ran command=%r said=%r", list(vector), watch.said)
+    return watch.output
+
+
+async def _end(group: int, watch: "_Watch") -> None:
+    """End a process group: SIGTERM, a second later SIGKILL to whoever is left of it."""
+    try:
+        _signal(group, signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_LIMIT_S):
+                await asyncio.shield(watch.exited)
+    finally:
+        _signal(group, signal.SIGKILL)
+    await asyncio.shield(watch.exited)
+
+
+def _signal(group: int, number: int) -> None:
+    # PermissionError: all that is left of the group belongs to somebody else.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+class _Watch(asyncio.SubprocessProtocol):
+    """Keeps what a program prints, by stream; `exited` when it ends, `closed` when nobody can print more."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._printed = {1: bytearray(), 2: bytearray()}
+
+    @property
+    def output(self) -> str:
+        """What it printed to standard output."""
+        return self._printed[1].decode(errors="replace")
+
+    @property
+    def said(self) -> str:
+        """The end of what it printed, for logs: errors first of all."""
+        errors = self._printed[2].decode(errors="replace").strip()
+        return "\n".join(filter(None, (self.output.strip(), errors)))[-_SHOWN_CHARS:]
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        kept = self._printed[fd]
+        kept += data[: OUTPUT_LIMIT_BYTES - len(kept)]
+
+    def process_exited(self) -> None:
+        if not self.exited.done():
+            self.exited.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)

@@ -1,0 +1,37 @@
+"""A node at work, or an observer, as those see it who tell others of it: DNS, HTTP, metrics."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from s3discovery.clock import Clock
+from s3discovery.config import Settings
+from s3discovery.discovery import Discovery
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the driven broker sees of the members that can be its peers, itself included in `seen`."""
+
+    seen: int
+    missing: int
+
+
+def _no_sight() -> Sight | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What there is to tell. `settings` are those of the start; `discovery.settings` those in force.
+
+    `cluster_state` gives what the driven broker's cluster is, as logged (`formed 3/3`); empty before the
+    first word, None where no broker is driven. `leave` takes the node out of its cluster for good and ends
+    it; None for an observer. `sight` is None while unknown; `messages` are counts by what became of them."""
+
+    settings: Settings
+    discovery: Discovery
+    clock: Clock
+    cluster_state: Callable[[], str | None]
+    leave: Callable[[], Awaitable[None]] | None = None
+    sight: Callable[[], Sight | None] = _no_sight
+    messages: Callable[[], Mapping[str, int]] = dict

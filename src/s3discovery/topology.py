@@ -1,0 +1,112 @@
+"""What cluster there really is, from what every node reports of its broker.
+
+A node reports whether it belongs to a cluster of its engine, and which members its broker does not see;
+the report travels in the metadata of the node file. In a whole cluster nobody misses anybody.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from s3discovery.node import NO_REPORT, Member, Report
+
+STATE = "state"  # of metadata, without the prefix
+MISSING = "missing"
+SPLIT = "split"  # how a split cluster is announced
+_FORMED, _BLANK = "formed", "blank"
+_STATES = {_FORMED: True, _BLANK: False}
+# S3 takes 2 KB of metadata together; whoever misses more than fit here is alone anyway.
+_MISSING_LIMIT_BYTES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """`groups`: the ids that see one another, the largest first, more than one if the cluster is split;
+    `waiting`: those whose broker is in no cluster yet, or is seen by nobody; `gaps`: pairs within a group
+    of which the first does not see the second."""
+
+    groups: tuple[tuple[str, ...], ...] = ()
+    waiting: tuple[str, ...] = ()
+    gaps: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_split(self) -> bool:
+        """Whether there is more than one cluster."""
+        return len(self.groups) > 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all members form one cluster."""
+        return len(self.groups) <= 1 and not self.waiting and not self.gaps
+
+    def __str__(self) -> str:
+        if self.is_split:
+            return f"{SPLIT}: {' | '.join(','.join(group) for group in self.groups)}"
+        size = len(self.groups[0]) if self.groups else 0
+        if self.waiting:
+            return f"waiting for {', '.join(self.waiting)} ({size}/{size + len(self.waiting)})"
+        if self.gaps:
+            return f"incomplete: {', '.join(f'{one} does not see {other}' for one, other in self.gaps)}"
+        return f"formed {size}/{size}"
+
+
+def encode_report(report: Report) -> dict[str, str]:
+    """Return the metadata that a report becomes; nothing for nothing."""
+    metadata = {}
+    if report.is_formed is not None:
+        metadata[STATE] = _FORMED if report.is_formed else _BLANK
+    if report.missing:
+        names = [quote(name, safe="") for name in sorted(report.missing)]
+        while len(names) > 1 and sum(map(len, names)) + len(names) > _MISSING_LIMIT_BYTES:
+            names.pop()
+        metadata[MISSING] = ",".join(names)
+    return metadata
+
+
+def decode_report(metadata: Mapping[str, str]) -> Report:
+    """Return the report in `metadata`; whatever is not understood counts as not said."""
+    if STATE not in metadata and MISSING not in metadata:
+        return NO_REPORT
+    missing = frozenset(
+        unquote(name, errors="replace") for name in metadata.get(MISSING, "").split(",") if name
+    )
+    return Report(_STATES.get(metadata.get(STATE, "")), missing)
+
+
+def without_report(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return `metadata` without what a report became."""
+    return {key: value for key, value in metadata.items() if key not in (STATE, MISSING)}
+
+
+def topology(members: Iterable[Member]) -> Topology:
+    """Return what the reports of `members` amount to.
+
+    Two members see each other unless one of them misses the other; whoever is seen by nobody and tells
+    nothing is waited for."""
+    by_id = {member.cluster_id: member.report for member in members}
+    placed = [name for name, report in sorted(by_id.items()) if report.is_formed is not False]
+    groups: list[set[str]] = []
+    for name in placed:
+        near = [group for group in groups if any(_sees(by_id, name, other) for other in group)]
+        merged = {name}.union(*near)
+        groups = [group for group in groups if group not in near]
+        groups.append(merged)
+    told = [group for group in groups if len(groups) == 1 or any(_tells(by_id[name]) for name in group)]
+    silent = {name for group in groups if group not in told for name in group}
+    waiting = silent | {name for name, report in by_id.items() if report.is_formed is False}
+    ordered = sorted((tuple(sorted(group)) for group in told), key=lambda group: (-len(group), group))
+    gaps = [
+        (name, other)
+        for group in ordered
+        for name in group
+        for other in sorted(by_id[name].missing.intersection(group) - {name})
+    ]
+    return Topology(tuple(ordered), tuple(sorted(waiting)), tuple(gaps))
+
+
+def _sees(reports: Mapping[str, Report], one: str, other: str) -> bool:
+    return other not in reports[one].missing and one not in reports[other].missing
+
+
+def _tells(report: Report) -> bool:
+    return report.is_formed is True or bool(report.missing)

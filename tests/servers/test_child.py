@@ -1,0 +1,263 @@
+"""`s3discovery run -- program`: the agent in front of a program, against a real S3 server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+COMMAND = str(Path(sys.executable).with_name("s3discovery"))
+LIMIT_S = 20.0  # for what takes well under a second on an idle machine
+# Writes what happens to it, one line each; ends by SIGUSR1 with code 7, is stubborn if told so.
+PROGRAM = """
+import os, signal, sys, time
+log = open(sys.argv[1], "a", buffering=1)
+def note(number, frame):
+    name = signal.Signals(number).name
+    log.write(name + "\\n")
+    if name == "SIGUSR1":
+        sys.exit(7)
+    if name == "SIGTERM" and "stubborn" not in sys.argv:
+        sys.exit(0)
+for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
+    signal.signal(number, note)
+log.write("started %d\\n" % os.getpid())
+while True:
+    time.sleep(60)
+"""
+# As a broker's daemon does: leaves a process behind whose parent is gone, and which ends.
+ORPHAN = """
+import os, sys, time
+if os.fork() == 0:
+    if os.fork() == 0:
+        time.sleep(0.2)
+        os._exit(0)
+    os._exit(0)
+os.wait()
+time.sleep(1)
+zombies = [pid for pid in os.listdir("/proc") if pid.isdigit() and ") Z" in open(f"/proc/{pid}/stat").read()]
+print("pid", os.getpid(), "zombies", zombies, flush=True)
+sys.exit(5 if zombies else 3)
+"""
+
+
+class Server(Protocol):
+    """What the fixture `seaweedfs` gives."""
+
+    endpoint: str
+    access_key_id: str
+    secret_access_key: str
+
+    def new_bucket(self) -> str: ...
+
+
+class Bench:
+    """A bucket, a program that notes what happens to it, and the commands on them."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.folder = folder
+        self.notes = folder / "notes"
+        self.file = folder / "node.properties"
+        self.settings = {
+            "s3-endpoint": server.endpoint,
+            "s3-bucket-region": "us-east-1",
+            "s3-bucket-name": server.new_bucket(),
+            "file-prefix": "nodes/",
+            "file-expiration": "60s",
+            "update-interval": "20s",
+            "poll-interval": "500ms",
+            "cluster-id": "n1",
+            "external-address": "127.0.0.1",
+            "control-socket": str(folder / "control.sock"),
+            "credentials-type": "access_key",
+            "credentials-access-key-id": server.access_key_id,
+            "credentials-secret-access-key": server.secret_access_key,
+        }
+        self._stack = ExitStack()
+        (folder / "program.py").write_text(PROGRAM)
+
+    def run(
+        self, *arguments: str, program: tuple[str, ...] | None = None, before: tuple[str, ...] = ()
+    ) -> "subprocess.Popen[bytes]":
+        """Start `s3discovery run` in front of the program, or of another."""
+        own = (sys.executable, str(self.folder / "program.py"), str(self.notes))
+        log = self._stack.enter_context((self.folder / "log").open("ab"))
+        process = subprocess.Popen(
+            (*before, *self._command("run", *arguments), "--", *(program or own)), stdout=log, stderr=log
+        )
+        self._stack.callback(self._end, process)
+        return process
+
+    def ask(self, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            self._command(command, *arguments), capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
+
+    def members(self) -> list[str]:
+        rows = json.loads(self.ask("members", "--format", "json").stdout)
+        return [row["cluster_id"] for row in rows]
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def noted(self) -> list[str]:
+        return self.notes.read_text().split("\n") if self.notes.exists() else []
+
+    def has_noted(self, line: str) -> bool:
+        return line in self.noted()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _command(self, name: str, *arguments: str) -> tuple[str, ...]:
+        self.file.write_text("".join(f"{key}={text}\n" for key, text in self.settings.items()))
+        return (COMMAND, name, "-c", str(self.file), *arguments)
+
+    def _end(self, process: "subprocess.Popen[bytes]") -> None:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for line in self.noted():
+            if line.startswith("started") and Path(f"/proc/{line.split()[1]}").exists():
+                os.kill(int(line.split()[1]), signal.SIGKILL)
+
+
+@pytest.fixture
+def bench(seaweedfs: Server, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(seaweedfs, tmp_path)
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+def until(condition: Callable[[], object], what: str = "it") -> None:
+    end_s = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end_s, f"{what} did not come true"
+        time.sleep(0.05)
+
+
+def test_a_program_is_started_told_and_its_code_passed_on(bench: Bench) -> None:
+    process = bench.run()
+    until(lambda: any(line.startswith("started") for line in bench.noted()), "the start")
+    assert bench.members() == ["n1"]
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        process.send_signal(number)
+        until(partial(bench.has_noted, number.name), number.name)
+    assert process.poll() is None
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(LIMIT_S) == 7
+    assert bench.members() == []
+
+
+def test_sigterm_stops_both_and_takes_the_file_away(bench: Bench) -> None:
+    process = bench.run()
+    until(lambda: any(line.startswith("started") for line in bench.noted()), "the start")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) == 0
+    assert "SIGTERM" in bench.noted()
+    assert bench.members() == []
+
+
+def test_the_file_stays_if_that_is_wished(bench: Bench) -> None:
+    bench.settings["leave-on-stop"] = "false"
+    process = bench.run()
+    until(lambda: any(line.startswith("started") for line in bench.noted()), "the start")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) == 0
+    assert bench.members() == ["n1"]
+
+
+def test_a_second_signal_ends_a_program_that_does_not(bench: Bench) -> None:
+    process = bench.run(
+        program=(sys.executable, str(bench.folder / "program.py"), str(bench.notes), "stubborn")
+    )
+    until(lambda: any(line.startswith("started") for line in bench.noted()), "the start")
+    process.send_signal(signal.SIGTERM)
+    until(partial(bench.has_noted, "SIGTERM"), "SIGTERM")
+    until(lambda: bench.members() == [], "the file's end")
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) == 128 + signal.SIGKILL
+
+
+def test_a_program_that_is_killed_ends_the_agent_with_a_shells_code(bench: Bench) -> None:
+    process = bench.run()
+    until(lambda: any(line.startswith("started") for line in bench.noted()), "the start")
+    os.kill(int(bench.noted()[0].split()[1]), signal.SIGKILL)
+    assert process.wait(LIMIT_S) == 128 + signal.SIGKILL
+    assert bench.members() == []
+
+
+def test_a_program_that_is_not_there_is_named(bench: Bench) -> None:
+    process = bench.run(program=("no-such-broker", "-x"))
+    assert process.wait(LIMIT_S) == 1
+    assert "program 'no-such-broker' cannot be started" in bench.log()
+    assert "Traceback" not in bench.log()
+
+
+def test_without_the_store_nothing_is_started(bench: Bench) -> None:
+    bench.settings |= {"s3-endpoint": "http://127.0.0.1:1", "store-timeout": "2s"}
+    process = bench.run()
+    assert process.wait(LIMIT_S) == 1
+    assert bench.noted() == []
+    assert "no complete listing within store-timeout (2 s)" in bench.log()
+
+
+def test_leave_ends_the_node_and_the_program(bench: Bench) -> None:
+    process = bench.run()
+    until(lambda: any(line.startswith("started") for line in bench.noted()), "the start")
+    until((bench.folder / "control.sock").is_socket, "the control socket")
+    assert bench.ask("leave").returncode == 0
+    assert process.wait(LIMIT_S) == 0
+    assert bench.members() == []
+    again = bench.ask("leave")
+    assert again.returncode == 1
+    assert "no node of these settings runs here" in again.stderr
+
+
+def test_as_process_1_it_reaps_orphans(bench: Bench) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a process namespace of its own needs root")
+    (bench.folder / "orphan.py").write_text(ORPHAN)
+    process = bench.run(
+        program=(sys.executable, str(bench.folder / "orphan.py")),
+        before=("unshare", "--pid", "--fork", "--mount-proc", "--kill-child"),
+    )
+    assert process.wait(LIMIT_S) == 3, bench.log()
+    assert "zombies []" in bench.log()
+
+
+def test_as_process_1_it_passes_signals_on(bench: Bench) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a process namespace of its own needs root")
+    process = bench.run(before=("unshare", "--pid", "--fork", "--mount-proc", "--kill-child"))
+    until(lambda: any(line.startswith("started") for line in bench.noted()), "the start")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGTERM)
+    assert process.wait(LIMIT_S) == 0
+    assert "SIGTERM" in bench.noted()
+    assert bench.members() == []
+
+
+def test_status_tells_by_its_exit_code(bench: Bench) -> None:
+    empty = bench.ask("status")
+    assert (empty.returncode, "no members" in empty.stdout) == (3, True)
+    bench.run()
+    until(lambda: bench.members() == ["n1"], "the node")
+    found = bench.ask("status", "--format", "json")
+    assert found.returncode == 0, found.stderr
+    document = json.loads(found.stdout)
+    assert document["cluster"] == "formed 1/1"
+    assert document["groups"] == [["n1"]]
+    bench.settings["s3-endpoint"] = "http://127.0.0.1:1"
+    assert bench.ask("status").returncode == 1

