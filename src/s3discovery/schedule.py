@@ -30,10 +30,11 @@ def retry_delay_s(failures: int, limit_s: float, dice: float) -> float:
 def refresh_retry_limit_s(update_interval_s: float, file_expiration_s: float) -> float:
     """Return the longest wait between attempts to write the own file.
 
-    Half an update interval at most, so that after an outage every living node has been seen again
-    before the others may count it as dead; and well within what expiry leaves over."""
-    spare_s = (file_expiration_s - update_interval_s) / 4 if file_expiration_s > 0 else update_interval_s
-    return min(_REFRESH_RETRY_LIMIT_S, update_interval_s / 2, spare_s)
+    A quarter of an update interval at most, so that after an outage every living node has been seen again
+    before the others may count it as dead, even if the store goes on failing now and then; and well within
+    what expiry leaves over."""
+    spare_s = (file_expiration_s - update_interval_s) / 8 if file_expiration_s > 0 else update_interval_s
+    return min(_REFRESH_RETRY_LIMIT_S, update_interval_s / 4, spare_s)
 
 
 def after_refusal_s(delay_s: float, retry_after_s: float | None) -> float:

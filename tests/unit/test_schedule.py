@@ -36,9 +36,9 @@ def test_a_retry_is_never_later_than_a_short_interval() -> None:
 
 @pytest.mark.parametrize(
     ("interval_s", "expiration_s", "limit_s"),
-    [(0.5, 10, 0.25), (20, 60, 10), (60, 180, 30), (10_800, 21_600, 30), (60, 80, 5), (60, 0, 30)],
+    [(0.5, 10, 0.125), (20, 60, 5), (60, 180, 15), (10_800, 21_600, 30), (60, 80, 2.5), (60, 0, 15)],
 )
-def test_the_own_file_is_tried_again_within_half_an_update_interval_and_what_expiry_leaves(
+def test_the_own_file_is_tried_again_within_a_quarter_of_its_interval_and_what_expiry_leaves(
     interval_s: float, expiration_s: float, limit_s: float
 ) -> None:
     assert refresh_retry_limit_s(interval_s, expiration_s) == limit_s
