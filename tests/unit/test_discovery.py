@@ -278,7 +278,7 @@ async def test_an_outage_is_not_asked_about_more_often_than_a_healthy_store(
         bucket.requests.clear()
         await clock.advance(100 * POLL_S)
         assert bucket.requests["list"] <= 100 * 2
-        assert bucket.requests["put"] <= 100 * POLL_S / (UPDATE_S / 4)
+        assert bucket.requests["put"] <= 100 * POLL_S / (UPDATE_S / 8)
 
 
 async def test_leaving_deletes_the_own_file_only(
@@ -624,7 +624,7 @@ async def test_writes_that_are_refused_are_repeated_with_back_off(
         await clock.advance(60)
         bucket.requests.clear()
         await clock.advance(600)
-        assert 600 / (UPDATE_S / 2) <= bucket.requests["put"] <= 600 / (UPDATE_S / 4) + 1
+        assert 600 / (UPDATE_S / 4) <= bucket.requests["put"] <= 600 / (UPDATE_S / 8) + 1
 
 
 async def test_a_store_that_asks_for_time_gets_it(
