@@ -13,8 +13,8 @@ BIN := $(VENV)/bin
 SOURCES := $(wildcard src tests bench docs)
 # Relative, and through the environment: so the build's own packages are pinned too, and spaces do no harm.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
-# Options of `s3discovery demo`: make demo NODES=5 KEEP=1
-DEMO := $(if $(NODES),--nodes '$(NODES)') $(if $(filter-out 0 no,$(KEEP)),--keep)
+# Options of `s3discovery demo`: make demo NODES=5 KEEP=1 BROKER=nats
+DEMO := $(if $(BROKER),--broker '$(BROKER)') $(if $(NODES),--nodes '$(NODES)') $(if $(filter-out 0 no,$(KEEP)),--keep)
 
 COMMA := ,
 SETTING_UP = $(if $(wildcard $@),bringing $(VENV) up to date,first run: setting up $(VENV)$(1))
@@ -30,7 +30,7 @@ help: ## this list
 install: $(VENV)/.installed-dev ## the set-up alone: .venv with everything that the other targets need
 	@echo "ready: $(VENV)"
 
-demo: $(VENV)/.installed-demo ## brokers find each other through a real S3 server (NODES=5 KEEP=1: five, left running)
+demo: $(VENV)/.installed-demo ## brokers find each other through a real S3 server (NODES=5 KEEP=1 BROKER=nats)
 	@$(BIN)/python -m compileall -q src
 	@$(BIN)/s3discovery demo $(DEMO) $(ARGS)
 

@@ -1,21 +1,30 @@
-"""Writes docs/reference from the code: `python docs/generate.py`; with --check, tells whether it is stale."""
+"""Writes docs/reference and the manual page from the code: `python docs/generate.py`.
+
+With --check, tells whether they are stale."""
 
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
+import manpage
 from s3discovery.cli import main as commands
+from s3discovery.http import openapi
+from s3discovery.journal import KINDS
 from s3discovery.keys import KEYS
+from s3discovery.metrics import DESCRIPTIONS
 
-REFERENCE = Path(__file__).parent / "reference"
+ROOT = Path(__file__).parents[1]
 _NOTE = "<!-- Made by docs/generate.py from the code; do not edit. -->"
 
 
 def pages() -> Mapping[str, str]:
-    """Return the text of every page of the reference by file name."""
-    return {"settings.md": "\n".join(_settings()), "commands.md": "\n".join(_commands())}
+    """Return the text of every page by its path below the top folder."""
+    made = {"settings": _settings(), "commands": _commands(), "metrics": _metrics(), "http": _http()}
+    reference = {f"docs/reference/{name}.md": "\n".join(lines) for name, lines in made.items()}
+    return {**reference, "man/s3discovery.1": manpage.page()}
 
 
 def _settings() -> Iterator[str]:
@@ -55,6 +64,96 @@ def _commands() -> Iterator[str]:
                 yield from _help(command, context)
 
 
+def _metrics() -> Iterator[str]:
+    yield "# Metrics"
+    yield ""
+    yield _NOTE
+    yield ""
+    yield (
+        "At `/metrics`, where `http-port` is set. Counters end in `_total` there, and a histogram becomes "
+        "`_bucket`, `_sum` and `_count`. Those of the process (`python_...`, `process_...`) are there, too."
+    )
+    yield ""
+    yield "| metric | meaning |"
+    yield "|---|---|"
+    for name, meaning in DESCRIPTIONS.items():
+        yield f"| `{name}` | {meaning} |"
+    yield ""
+
+
+def _http() -> Iterator[str]:
+    document = openapi.document(with_metrics=True)
+    yield "# HTTP interface"
+    yield ""
+    yield _NOTE
+    yield ""
+    yield (
+        "At `http-address` and `http-port`; `/` is the page for people. `/openapi.json` is this as an "
+        "OpenAPI document. Where `http-token` is set, every request but those for health brings it: "
+        "`Authorization: Bearer <token>`. Other sites' pages, and host names that are not ours, are turned "
+        "away."
+    )
+    yield ""
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            yield f"## {method.upper()} {path}"
+            yield ""
+            yield f"{operation['summary']}."
+            yield ""
+            for parameter in operation.get("parameters", ()):
+                yield f"- `{parameter['name']}` in the {parameter['in']}: {_shape(parameter['schema'])}"
+            for status, answer in operation["responses"].items():
+                yield f"- **{status}**: {answer['description']} {_content(answer)}".rstrip()
+            yield ""
+    yield "## Shapes"
+    yield ""
+    yield "`version` is raised when a field changes its meaning or goes; new fields may come."
+    yield ""
+    for name, schema in document["components"]["schemas"].items():
+        yield f"### {name}"
+        yield ""
+        yield from _fields(schema)
+        yield ""
+    yield "## Events"
+    yield ""
+    yield (
+        "The first event is a `snapshot` of all there is. Then come, each with `at` (Unix seconds): "
+        + ", ".join(f"`{kind}`" for kind in KINDS)
+        + ". A reader that comes back with `Last-Event-ID` goes on where it was."
+    )
+    yield ""
+
+
+def _content(answer: Mapping[str, Any]) -> str:
+    kinds = [f"`{kind}`, {_shape(what['schema'])}" for kind, what in answer.get("content", {}).items()]
+    return f"({'; '.join(kinds)})" if kinds else ""
+
+
+def _fields(schema: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    inner = schema.get("items", schema)
+    if indent == "" and inner is not schema:
+        yield "A list of:"
+        yield ""
+    for name, field in inner.get("properties", {}).items():
+        yield f"{indent}- `{name}`: {_shape(field)}"
+        nested = field.get("items", field)
+        if "properties" in nested:
+            yield from _fields(nested, indent + "  ")
+
+
+def _shape(schema: Mapping[str, Any]) -> str:
+    """Say in a few words what a JSON schema allows."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "enum" in schema:
+        return "one of " + ", ".join(f"`{'null' if each is None else each}`" for each in schema["enum"])
+    kind = schema["type"]
+    words = " or ".join(kind) if isinstance(kind, list) else str(kind)
+    if words == "array":
+        return f"list of {_shape(schema['items'])}"
+    return f"{words} from {schema['minimum']} to {schema['maximum']}" if "minimum" in schema else words
+
+
 def _help(command: click.Command, context: click.Context) -> Iterator[str]:
     yield f"## {context.command_path}"
     yield ""
@@ -67,11 +166,11 @@ def _help(command: click.Command, context: click.Context) -> Iterator[str]:
 def main() -> int:
     """Write the pages, or compare them; return the exit code."""
     if "--check" not in sys.argv[1:]:
-        REFERENCE.mkdir(exist_ok=True)
         for name, text in pages().items():
-            (REFERENCE / name).write_text(text, encoding="utf-8")
+            (ROOT / name).parent.mkdir(exist_ok=True)
+            (ROOT / name).write_text(text, encoding="utf-8")
         return 0
-    stale = [name for name, text in pages().items() if _read(REFERENCE / name) != text]
+    stale = [name for name, text in pages().items() if _read(ROOT / name) != text]
     if stale:
         sys.stderr.write(f"stale: {', '.join(stale)}; run make docs\n")
     return 1 if stale else 0

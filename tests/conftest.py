@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from s3discovery.credentials import Credentials
 from s3discovery.demo.child import choose_ports
 from s3discovery.demo.seaweedfs import Identity, SeaweedError, SeaweedFS, find_weed
 from s3discovery.s3.signing import sign
+from s3discovery.testing.rabbitmq import find_rabbitmq
 
 START_LIMIT_S = 30.0
 T = TypeVar("T")
@@ -90,6 +92,13 @@ def seaweedfs() -> Iterator[SeaweedServer]:
         loop.close()
 
 
+@pytest.fixture(scope="session")
+def rabbitmq() -> None:
+    """RabbitMQ is installed; every test starts nodes of its own."""
+    if find_rabbitmq() is None:
+        skip_or_fail("rabbitmq-server is not installed")
+
+
 class MotoServer:
     """A running moto server: any keys do, all keys and conditions are kept as S3 does."""
 
@@ -111,6 +120,15 @@ class MotoServer:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             assert answer.status == 200
         return name
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """Debian's chromium, for playwright to drive; it brings no browser of its own."""
+    path = shutil.which("chromium")
+    if path is None:
+        skip_or_fail("chromium is not installed")
+    return str(path)
 
 
 @pytest.fixture(scope="session")

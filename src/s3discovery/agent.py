@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 
-from s3discovery.brokers import Broker, Engine, Messenger, Surroundings
+from s3discovery.brokers import Addressed, Broker, Engine, Messenger, Surroundings
 from s3discovery.bucket import Bucket
 from s3discovery.child import Child
 from s3discovery.clock import Clock, sleep_unless
@@ -21,6 +21,7 @@ from s3discovery.discovery import Discovery
 from s3discovery.driver import Driver
 from s3discovery.errors import DiscoveryError, UnreachableError
 from s3discovery.keys.command import COMMAND
+from s3discovery.keys.hivemq import HIVEMQ
 from s3discovery.keys.nats import NATS
 from s3discovery.keys.ownership import OWNERSHIP
 from s3discovery.node import NO_METADATA, Address, Member
@@ -38,8 +39,10 @@ _FIXED = (
     "bind_port",
     "amqtt_listen",
     "amqtt_config",
-    *(key.attribute for key in (*COMMAND, *NATS)),
+    "log_format",
+    *(key.attribute for key in (*COMMAND, *NATS, *HIVEMQ)),
 )
+_NAMES = {key.attribute: key.name for key in KEYS}
 _OF_BUCKET = tuple(
     key.attribute for key in KEYS if key in OWNERSHIP or key.name.startswith(("s3-", "credentials-", "java-"))
 )
@@ -57,7 +60,8 @@ class Parts:
     `read_settings` raises SettingsError with all problems; `settings_mark` changes whenever reading
     them again could give something else. `make_broker` returns None for `broker:none`. `child` is a program
     to stand in front of. While what `listen` returns is entered, somebody may ask the node to leave;
-    what `serve` returns tells others who the members are."""
+    what `serve` returns tells others who the members are. `reloading` and `reloaded` are called when somebody
+    asked for the settings to be read again, and when that is done."""
 
     read_settings: Callable[[], Settings]
     settings_mark: Callable[[], object]
@@ -71,6 +75,8 @@ class Parts:
     make_outputs: MakeOutputs = lambda settings, environ, child: None
     listen: Listen = lambda settings, leave: nullcontext()
     serve: Serve = lambda running: nullcontext()
+    reloading: Callable[[], None] = lambda: None
+    reloaded: Callable[[], None] = lambda: None
 
 
 class Agent:
@@ -83,6 +89,7 @@ class Agent:
         self._driver: Driver | None = None
         self._outputs: Outputs | None = None
         self._left = asyncio.Event()
+        self._reload_asked = False
         self._open_buckets: list[AsyncExitStack] = []
 
     async def run(self, started: Callable[[Discovery, Broker | None], None] | None = None) -> int:
@@ -148,6 +155,11 @@ class Agent:
         if self._driver is not None:
             await self._driver.leave()
         self._left.set()
+
+    def reload(self) -> None:
+        """Have the settings read again now, even if their file looks as it did."""
+        self._reload_asked = True
+        self._parts.reloading()
 
     async def _live(
         self, discovery: Discovery, settings: Settings, bucket: Bucket, own: Member, mark: object
@@ -246,6 +258,8 @@ class Agent:
 
     async def _own_member(self, settings: Settings, cluster_id: str) -> Member:
         broker = self._broker
+        if isinstance(broker, Addressed) and settings.bind_address is None:
+            settings = replace(settings, bind_address=broker.host)
         address = await self._parts.find_address(settings, broker.port if broker is not None else None)
         return Member(cluster_id, address, broker.metadata if broker is not None else NO_METADATA)
 
@@ -260,7 +274,8 @@ class Agent:
                 await self._close_buckets(but=1)
             await self._parts.clock.sleep(_WATCH_INTERVAL_S)
             now = self._parts.settings_mark()
-            if now == mark:
+            was_asked, self._reload_asked = self._reload_asked, False
+            if now == mark and not was_asked:
                 continue
             mark = now
             try:
@@ -270,8 +285,12 @@ class Agent:
                     settings = changed
                     _log_durations(settings)
                     log.info("settings applied")
+                elif was_asked:
+                    log.info("settings read again, nothing to apply")
             except DiscoveryError as error:
                 log.error("settings not applied, the old ones stay in force error=%s", error)
+            if was_asked:
+                self._parts.reloaded()
 
     async def _apply(
         self, discovery: Discovery, settings: Settings, changed: Settings, bucket: Bucket, own: Member
@@ -293,9 +312,7 @@ class Agent:
             if getattr(settings, name) != getattr(changed, name)
         }
         if kept:
-            log.warning(
-                "settings wait for a restart keys=%s", ",".join(name.replace("_", "-") for name in kept)
-            )
+            log.warning("settings wait for a restart keys=%s", ",".join(_NAMES[name] for name in kept))
         return replace(changed, **kept)
 
 

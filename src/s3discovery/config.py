@@ -8,6 +8,7 @@ from s3discovery import kinds
 from s3discovery.errors import Problem, SettingsError
 from s3discovery.keys import BY_NAME, CREDENTIALS_TYPES, HIVEMQ_3, HIVEMQ_4, KEYS, Key, nearest_key
 from s3discovery.keys.command import Signal, Variables, command_clashes
+from s3discovery.keys.hivemq import hivemq_clashes
 from s3discovery.keys.nats import nats_clashes
 from s3discovery.keys.ownership import clashes
 from s3discovery.kinds import Secret
@@ -118,6 +119,7 @@ class Settings:
     nats_mqtt_user: str | None
     nats_mqtt_password: Secret | None
     nats_tls_ca: str | None
+    hivemq_config: str | None
     command: Commands | None
     command_cluster: Commands | None
     command_join: Commands | None
@@ -139,6 +141,7 @@ class Settings:
     http_address: str
     http_token: Secret | None
     http_token_file: str | None
+    log_format: str
 
     @property
     def file_version(self) -> str:
@@ -229,6 +232,7 @@ def _contradictions(values: Mapping[str, str | Value], found: Mapping[str, Any])
     yield from (_problem(values, name, cure) for name, cure in clashes(found))
     yield from (_problem(values, name, cure) for name, cure in command_clashes(found))
     yield from (_problem(values, name, cure) for name, cure in nats_clashes(found))
+    yield from (_problem(values, name, cure) for name, cure in hivemq_clashes(found))
     if found.get("bind_port") == 0 and found.get("broker", "amqtt") != "amqtt":
         yield _problem(
             values, "bind-port", "write the port of the broker; only broker:amqtt can take any free one"
@@ -240,6 +244,9 @@ def _contradictions(values: Mapping[str, str | Value], found: Mapping[str, Any])
     if len(prefix.encode()) + id_bytes > _KEY_LIMIT_BYTES:
         cure = f"write at most {_KEY_LIMIT_BYTES - id_bytes} bytes, as S3 keys end at {_KEY_LIMIT_BYTES}"
         yield _problem(values, "file-prefix", cure)
+    if prefix and (found.get("seed_key") or "").startswith(prefix):
+        cure = "write a key that does not begin with file-prefix: HiveMQ nodes read those as node files"
+        yield _problem(values, "seed-key", cure)
     if found.get("compatibility") == HIVEMQ_4 and "${" in prefix:
         # HiveMQ 4 expands variables: taken as it stands, the prefix would be another than its own.
         yield _problem(values, "file-prefix", "write the value itself; ${...} is not expanded")

@@ -37,7 +37,11 @@ def socket_path(settings: Settings) -> Path:
         settings.bind_port,
     )
     digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"s3discovery-{os.getuid()}" / f"{digest}.sock"
+    try:
+        folder = tempfile.gettempdir()
+    except FileNotFoundError:  # nothing can be written to: a container whose root is read-only
+        folder = "/tmp"  # noqa: S108 - where it would be; `listening` says what is missing
+    return Path(folder) / f"s3discovery-{os.getuid()}" / f"{digest}.sock"
 
 
 @asynccontextmanager

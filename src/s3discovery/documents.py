@@ -18,15 +18,14 @@ _STATES = {True: "formed", False: "waiting", None: None}
 
 def member_document(member: Member, moment: Moment) -> dict[str, Any]:
     """Return one member; ages are None while S3's time is unknown."""
-    age_s = None if moment.now_s is None else max(0.0, round(moment.now_s - member.modified_s, 1))
-    expires = age_s is not None and moment.expiration_s > 0
     return {
         "cluster_id": member.cluster_id,
         "host": member.address.host,
         "port": member.address.port,
         "file_version": member.version,
-        "age_s": age_s,
-        "expires_in_s": round(moment.expiration_s - age_s, 1) if expires and age_s is not None else None,
+        "age_s": _rounded(moment.age_s(member)),
+        "expires_in_s": _rounded(moment.expires_in_s(member)),
+        "late": moment.is_late(member),
         "own": moment.own is not None and member.cluster_id == moment.own.cluster_id,
         "state": _STATES[member.report.is_formed],
         "misses": sorted(member.report.missing),
@@ -38,7 +37,7 @@ def members_document(moment: Moment) -> dict[str, Any]:
     """Return all members, as of the last complete listing."""
     return {
         "version": VERSION,
-        "listed_s_ago": _ago(moment.status.listed_s, moment),
+        "listed_s_ago": _rounded(moment.listed_s_ago),
         "members": [member_document(member, moment) for member in _sorted(moment.members)],
     }
 
@@ -66,15 +65,17 @@ def status_document(moment: Moment) -> dict[str, Any]:
             "error": _text(status.error),
             "write_error": _text(status.write_error),
             "read_error": _text(status.read_error),
-            "listed_s_ago": _ago(status.listed_s, moment),
-            "clock_skew_s": None if status.skew_s is None else round(status.skew_s, 1),
+            "listed_s_ago": _rounded(moment.listed_s_ago),
+            "clock_skew_s": _rounded(status.skew_s),
             "credentials_until_s": status.credentials_until_s,
             "capabilities": asdict(status.capabilities),
         },
         "rival": None if status.rival is None else str(status.rival.address),
         "poll_interval_s": moment.poll_interval_s,
+        "update_interval_s": moment.update_interval_s,
         "file_expiration_s": moment.expiration_s,
         "problems": [{"key": key, "reason": reason} for key, reason in sorted(status.problems.items())],
+        "troubles": [asdict(trouble) for trouble in troubles(moment)],
     }
 
 
@@ -86,7 +87,7 @@ def is_ready(moment: Moment, *, is_node: bool) -> tuple[bool, str]:
     status = moment.status
     if is_node and not status.registered:
         return False, "not registered in the bucket"
-    listed_s_ago = _ago(status.listed_s, moment)
+    listed_s_ago = moment.listed_s_ago
     if listed_s_ago is None:
         return False, "no complete listing yet"
     limit_s = moment.expiration_s or 10 * moment.poll_interval_s
@@ -101,8 +102,8 @@ def _sorted(members: Iterable[Member]) -> list[Member]:
     return sorted(members, key=lambda member: member.cluster_id)
 
 
-def _ago(listed_s: float | None, moment: Moment) -> float | None:
-    return None if listed_s is None else round(moment.monotonic_s - listed_s, 1)
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 1)
 
 
 def _text(error: Exception | None) -> str | None:

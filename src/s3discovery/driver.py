@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _CONNECT_INTERVAL_S = 1.0
 # A difference shorter than this is a join on its way: not worth a write of the own file.
 _REPORT_MARGIN_S = 10.0
+_GAP_SLACK_S = 10.0  # what a listing and a look at the broker may take, beyond two intervals between polls
 
 
 class Driver:
@@ -68,7 +69,9 @@ class Driver:
     async def step(self) -> bool:
         """Make the broker's cluster what the bucket says, as far as it goes; True if nothing is missing."""
         async with self._turn:
-            return self._has_left or await self._step()
+            # Before the first listing nothing is known: to tell a broker that it is alone would be a guess.
+            is_blind = self._formation is None and not self._discovery.polls
+            return self._has_left or is_blind or await self._step()
 
     async def _step(self) -> bool:
         discovery, broker = self._discovery, self._broker
@@ -141,7 +144,12 @@ class Driver:
             self._departures = Departures()
             return
         present = {member.cluster_id for member in self._discovery.members}
-        self._departures = self._departures.observe(down=await engine.down(), present=present, now_s=now_s)
+        self._departures = self._departures.observe(
+            down=await engine.down(),
+            present=present,
+            now_s=now_s,
+            gap_limit_s=2 * settings.poll_interval_s + _GAP_SLACK_S,
+        )
         overdue = self._departures.overdue(forget_after_s=settings.forget_after_s, now_s=now_s)
         self._warned &= self._departures.since_s.keys()
         for name in overdue:

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass, replace
 
 from s3discovery import schedule
-from s3discovery.brokers import Engine
+from s3discovery.brokers import Engine, Roster
 from s3discovery.claim_object import ClaimObject
 from s3discovery.clock import Clock
 from s3discovery.discovery import Discovery
@@ -116,10 +116,14 @@ class Formation:
         self._is_formed = False
 
     async def _known(self) -> frozenset[str] | None:
-        """Return whom the broker counts as members besides this node, up or down; None if it cannot tell."""
+        """Return whom the broker counts as members besides this node, up or down; None if it cannot tell.
+
+        To see nobody is no evidence of being alone, but for a broker that keeps a roster."""
+        engine = self._engine
         try:
-            seen = await self._engine.cluster()
-            return None if seen is None else seen | await self._engine.down()
+            if isinstance(engine, Roster):
+                return await engine.members() - {self._outlook.me.cluster_id}
+            return (await engine.cluster() or frozenset()) | await engine.down() or None
         except BrokerError:
             return None
 
@@ -167,10 +171,11 @@ class Formation:
         try:
             return await self._move()
         except BucketError as error:
-            return Standing(self._is_formed, f"{_STORE}: {error}", is_settled=False)
+            self._text = f"{_STORE}: {error}"
         except CodecError as error:
-            self._warn(str(error))
-            return Standing(self._is_formed, str(error), is_settled=False)
+            self._text = str(error)
+            self._warn(self._text)
+        return Standing(self._is_formed, self._text, is_settled=False)
 
     def _awaits(self) -> str | None:
         """Return why nothing can be done now; None if something can."""

@@ -1,21 +1,37 @@
 """What happened lately: changes between two moments, numbered, so that a reader can go on where he was.
 
 Pure: told of each moment, it says what is new. Kinds: joined, left, moved, store, cluster, skipped, readable,
-rival, registered.
+rival, registered; trouble and cured for what else of `troubles` comes and goes.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from s3discovery.documents import member_document
 from s3discovery.membership import difference
 from s3discovery.moment import Moment
 from s3discovery.topology import topology
+from s3discovery.troubles import Trouble, troubles
 
 KEPT = 1000
-KINDS = ("joined", "left", "moved", "store", "cluster", "skipped", "readable", "rival", "registered")
+KINDS = (
+    "joined",
+    "left",
+    "moved",
+    "store",
+    "cluster",
+    "skipped",
+    "readable",
+    "rival",
+    "registered",
+    "trouble",
+    "cured",
+)
+# Troubles that other kinds of events tell of.
+_TOLD = frozenset({"store", "start", "split", "gaps", "waiting", "broker", "files", "rival", "empty"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +51,7 @@ class Journal:
         self._events: deque[Event] = deque(maxlen=KEPT)
         self._number = 0
         self._before: Moment | None = None
+        self._troubles: Mapping[str, Trouble] = {}
 
     @property
     def last(self) -> int:
@@ -44,11 +61,16 @@ class Journal:
     def note(self, moment: Moment, wall_s: float) -> bool:
         """Take in a moment; True if it brought anything new."""
         before, self._before = self._before, moment
+        known, self._troubles = self._troubles, {trouble.kind: trouble for trouble in troubles(moment)}
         seen = self._number
-        for kind, data in _changes(before, moment):
+        for kind, data in (*_changes(before, moment), *_troubled(known, self._troubles)):
             self._number += 1
             self._events.append(Event(self._number, wall_s, kind, data))
         return self._number > seen
+
+    def recent(self, count: int) -> tuple[Event, ...]:
+        """Return the last `count` events, the oldest first."""
+        return tuple(islice(self._events, max(0, len(self._events) - count), None))
 
     def since(self, number: int) -> tuple[Event, ...] | None:
         """Return the events after `number`; None if some of them are forgotten, or were never there."""
@@ -79,3 +101,12 @@ def _changes(before: Moment | None, now: Moment) -> Iterator[tuple[str, dict[str
         yield "rival", {"address": str(now.status.rival.address)}
     if before.status.registered != now.status.registered:
         yield "registered", {"registered": now.status.registered}
+
+
+def _troubled(
+    before: Mapping[str, Trouble], now: Mapping[str, Trouble]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for what, found in (("trouble", now.keys() - before.keys()), ("cured", before.keys() - now.keys())):
+        for kind in sorted(found - _TOLD):
+            trouble = now[kind] if kind in now else before[kind]
+            yield what, {"kind": kind, "severity": trouble.severity, "title": trouble.title}

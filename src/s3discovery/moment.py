@@ -1,8 +1,10 @@
-"""What a running node or observer knows at one moment: what documents, troubles and the journal are made from."""
+"""What a running node or observer knows at one moment: documents, troubles and the journal are made of it."""
 
 from dataclasses import dataclass
+from typing import Self
 
-from s3discovery.discovery import Status
+from s3discovery.clock import Clock
+from s3discovery.discovery import Discovery, Status
 from s3discovery.node import Member
 
 
@@ -23,6 +25,24 @@ class Moment:
     cluster_state: str | None
     bucket: str
     prefix: str
+
+    @classmethod
+    def of(cls, discovery: Discovery, clock: Clock, cluster_state: str | None = None) -> Self:
+        """Return what `discovery` knows now."""
+        settings = discovery.settings
+        return cls(
+            members=discovery.members,
+            own=discovery.own,
+            status=discovery.status,
+            now_s=discovery.now_s,
+            monotonic_s=clock.monotonic_s(),
+            expiration_s=settings.file_expiration_s,
+            update_interval_s=settings.update_interval_s,
+            poll_interval_s=settings.poll_interval_s,
+            cluster_state=cluster_state,
+            bucket=settings.bucket_name,
+            prefix=settings.file_prefix,
+        )
 
     @property
     def listed_s_ago(self) -> float | None:

@@ -33,11 +33,14 @@ def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in environ.items() if name not in _SECRETS}
 
 
-async def run_program(vector: Vector, *, environ: Mapping[str, str], limit_s: float, text: str = "") -> str:
+async def run_program(
+    vector: Vector, *, environ: Mapping[str, str], limit_s: float, text: str = "", is_question: bool = False
+) -> str:
     """Run a program with `text` on its standard input; return what it printed, at most 256 KiB.
 
-    It is ended, with its process group, after `limit_s` and when the caller is cancelled. Raises
-    BrokerError if it cannot be started, overruns, or ends with another code than 0."""
+    It is ended, with its process group, after `limit_s` and when the caller is cancelled. What only asks,
+    which happens often, is logged at level debug. Raises BrokerError if it cannot be started, overruns, or
+    ends with another code than 0."""
     with tempfile.TemporaryFile() as file:
         file.write(text.encode())
         file.seek(0)
@@ -71,7 +74,8 @@ async def run_program(vector: Vector, *, environ: Mapping[str, str], limit_s: fl
     code = transport.get_returncode()
     if code != 0:
         raise BrokerError(f"command {list(vector)!r} ended with code {code}; it said {watch.said!r}")
-    log.info("command ran command=%r said=%r", list(vector), watch.said)
+    level = logging.DEBUG if is_question else logging.INFO
+    log.log(level, "command ran command=%r said=%r", list(vector), watch.said)
     return watch.output
 
 

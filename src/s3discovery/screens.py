@@ -9,21 +9,15 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Self
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from s3discovery.config import Resolved
-from s3discovery.discovery import Status
 from s3discovery.membership import Change
 from s3discovery.node import Member
 from s3discovery.topology import Topology
-
-_EVENTS_SHOWN = 10
 
 
 @contextmanager
@@ -159,35 +153,6 @@ def print_change(change: Change, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-class WatchScreen:
-    """The live table of `watch`: who is there, what changed last, and whether the store answers."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._events: list[str] = []
-        self._live = Live(console=Console(), refresh_per_second=4)
-
-    def __enter__(self) -> Self:
-        self._live.__enter__()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._live.__exit__(None, None, None)
-
-    def note(self, change: Change) -> None:
-        self._events = [*self._events, f"{_now()} {change.kind} {change.member.cluster_id}"][-_EVENTS_SHOWN:]
-
-    def draw(self, members: Iterable[Member], now_s: float | None, status: Status) -> None:
-        rows = member_rows(members, now_s, None)
-        state = Text("store answers", "green") if status.error is None else Text(str(status.error), "red")
-        skipped = [Text(f"skipped {key!r}: {why}", "yellow") for key, why in sorted(status.problems.items())]
-        header = Text(f"{len(rows)} members in {self._where}   ", "bold") + state
-        if status.credentials_until_s is not None:
-            header += Text(f"   credentials until {_utc(status.credentials_until_s)}", "dim")
-        events = Text("\n".join(self._events), "dim")
-        self._live.update(Group(header, members_table(rows), *skipped, events))
-
-
 def duration(seconds: float) -> str:
     """Return a length of time as people say it: 8s, 3m 20s, 5h 12m."""
     whole = int(seconds)
@@ -207,10 +172,3 @@ def _table(*columns: str) -> Table:
 
 def _now() -> str:
     return time.strftime("%H:%M:%S")
-
-
-def _utc(unix_s: float) -> str:
-    try:
-        return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except (ValueError, OverflowError, OSError):  # beyond the year 9999
-        return "?"

@@ -85,7 +85,7 @@ def encode(claim: Claim) -> bytes:
         "owner": _said_of(claim.owner),
         "joiners": [_said_of(joiner) for joiner in claim.joiners],
     }
-    return json.dumps(said).encode()
+    return json.dumps(said, ensure_ascii=False).encode()
 
 
 def decode(body: bytes) -> Claim:

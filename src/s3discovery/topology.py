@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from s3discovery.node import NO_REPORT, Member, Report
+from s3discovery.node import NO_REPORT, Member, Report, find_forbidden, is_blank
 
 STATE = "state"  # of metadata, without the prefix
 MISSING = "missing"
@@ -55,10 +55,14 @@ def encode_report(report: Report) -> dict[str, str]:
     metadata = {}
     if report.is_formed is not None:
         metadata[STATE] = _FORMED if report.is_formed else _BLANK
-    if report.missing:
-        names = [quote(name, safe="") for name in sorted(report.missing)]
-        while len(names) > 1 and sum(map(len, names)) + len(names) > _MISSING_LIMIT_BYTES:
-            names.pop()
+    names: list[str] = []
+    left = _MISSING_LIMIT_BYTES
+    for name in (quote(name, safe="") for name in sorted(report.missing)):
+        # A peer may have an id so long that it fits nowhere: it must not keep us from writing our file.
+        if len(name) < left:
+            names.append(name)
+            left -= len(name) + 1
+    if names:
         metadata[MISSING] = ",".join(names)
     return metadata
 
@@ -67,9 +71,8 @@ def decode_report(metadata: Mapping[str, str]) -> Report:
     """Return the report in `metadata`; whatever is not understood counts as not said."""
     if STATE not in metadata and MISSING not in metadata:
         return NO_REPORT
-    missing = frozenset(
-        unquote(name, errors="replace") for name in metadata.get(MISSING, "").split(",") if name
-    )
+    names = (unquote(name, errors="replace") for name in metadata.get(MISSING, "").split(","))
+    missing = frozenset(name for name in names if not is_blank(name) and find_forbidden(name) is None)
     return Report(_STATES.get(metadata.get(STATE, "")), missing)
 
 
@@ -85,8 +88,9 @@ def topology(members: Iterable[Member]) -> Topology:
     nothing is waited for."""
     by_id = {member.cluster_id: member.report for member in members}
     placed = [name for name, report in sorted(by_id.items()) if report.is_formed is not False]
-    groups: list[set[str]] = []
-    for name in placed:
+    is_quiet = not any(report.missing for report in by_id.values())
+    groups: list[set[str]] = [set(placed)] if placed and is_quiet else []
+    for name in placed if not is_quiet else ():
         near = [group for group in groups if any(_sees(by_id, name, other) for other in group)]
         merged = {name}.union(*near)
         groups = [group for group in groups if group not in near]
@@ -99,6 +103,7 @@ def topology(members: Iterable[Member]) -> Topology:
         (name, other)
         for group in ordered
         for name in group
+        if by_id[name].missing
         for other in sorted(by_id[name].missing.intersection(group) - {name})
     ]
     return Topology(tuple(ordered), tuple(sorted(waiting)), tuple(gaps))

@@ -1,6 +1,6 @@
 """What is wrong, what it means, and what to do: one list for the page, the terminal and programs.
 
-The worst comes first. Texts from the bucket stand in them as they are: whoever shows them makes them harmless.
+The worst comes first. Texts from the bucket stand in them as they are: who shows them makes them harmless.
 """
 
 import math
@@ -17,7 +17,7 @@ _NAMED = 5
 # Credentials that are renewed by themselves are, at the latest, a quarter of an hour before they end.
 _ENDING_S = 300.0
 _SKEW_LIMIT_S = 60.0  # less does nobody harm; S3 itself refuses from 900 s on
-_DOCTOR = "Run `s3discovery doctor` with these settings: it names the cause."
+_DOCTOR = "Run s3discovery doctor with these settings: it names the cause."
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _of_credentials(moment: Moment) -> Iterator[Trouble]:
         "credentials",
         BAD if left_s <= 0 else WARNING,
         "The credentials have ended" if left_s <= 0 else f"The credentials end in {length(left_s)}",
-        "Without new ones neither the own file nor the others' can be kept up; members are kept as last seen.",
+        "Without new ones the own file cannot be kept up, and the members are kept as they were last seen.",
         "Put new ones where credentials-type looks for them; they are taken up without a restart.",
     )
 
@@ -138,7 +138,7 @@ def _of_the_cluster(moment: Moment, found: Topology) -> Iterator[Trouble]:
             "waiting",
             WARNING,
             f"{_nodes(len(found.waiting))} not in the cluster yet: {_named(found.waiting)}",
-            "Their files are there, but their brokers belong to no cluster.",
+            "The files are there, but the brokers belong to no cluster.",
             "Give them a minute; then read the log of a node that waits.",
         )
     state = moment.cluster_state
@@ -199,9 +199,9 @@ def _named(texts: Iterable[str]) -> str:
 
 
 def length(seconds: float) -> str:
-    """Return a length of time in words: 8 s, 3 min, 5 h 12 min, 3 d."""
+    """Return a length of time in words: 100 s, 3 min, 5 h 12 min, 3 d."""
     whole = int(seconds)
-    if whole < 100:
+    if whole < 120:
         return f"{whole} s"
     minutes = whole // 60
     if minutes < 100:

@@ -28,6 +28,7 @@ from s3discovery.outputs import Outputs
 from s3discovery.own_address import find_own_address
 from s3discovery.running import Running
 from s3discovery.s3 import S3Bucket
+from s3discovery.systemd import Systemd, telling
 from s3discovery.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -180,11 +181,12 @@ def make_agent(
     clock: Clock | None = None,
     broker: BrokerFactory | None = None,
     child: Child | None = None,
+    systemd: Systemd | None = None,
 ) -> Agent:
     """Return the agent of this process; `broker` makes its broker instead of what the settings name.
 
-    `child` is a program to stand in front of."""
-    clock = clock or SystemClock()
+    `child` is a program to stand in front of; `systemd` is told how the node is."""
+    clock, systemd = clock or SystemClock(), systemd or Systemd({})
     return Agent(
         Parts(
             read_settings=partial(origins.read, as_node=broker is None),
@@ -198,13 +200,15 @@ def make_agent(
             child=child,
             make_outputs=_make_outputs,
             listen=control.listening,
-            serve=partial(_serving, origins.traffic),
+            serve=partial(_serving, origins.traffic, systemd),
+            reloading=systemd.reloading,
+            reloaded=systemd.reloaded,
         )
     )
 
 
 @asynccontextmanager
-async def observing(origins: Origins) -> AsyncIterator[Running]:
+async def observing(origins: Origins, systemd: Systemd | None = None) -> AsyncIterator[Running]:
     """Tell others who the members are, writing nothing, while entered; raises DiscoveryError."""
     settings, clock = origins.read(), SystemClock()
     async with (
@@ -212,13 +216,13 @@ async def observing(origins: Origins) -> AsyncIterator[Running]:
         Discovery(settings, bucket, clock=clock) as discovery,
     ):
         running = Running(settings, discovery, clock, lambda: None)
-        async with _serving(origins.traffic, running):
+        async with _serving(origins.traffic, systemd or Systemd({}), running):
             yield running
 
 
 @asynccontextmanager
-async def _serving(traffic: Traffic, running: Running) -> AsyncIterator[None]:
-    """Tell others who the members are, in the ways that the settings ask for."""
+async def _serving(traffic: Traffic, systemd: Systemd, running: Running) -> AsyncIterator[None]:
+    """Tell others who the members are, in the ways that the settings ask for, and systemd how the node is."""
     async with AsyncExitStack() as servers:
         listen = running.settings.dns_listen
         if listen is not None:
@@ -229,13 +233,19 @@ async def _serving(traffic: Traffic, running: Running) -> AsyncIterator[None]:
                 raise SettingsError([Problem("dns-listen", listen, cure)]) from error
             await servers.enter_async_context(dns.serving(listen, running))
         if running.settings.http_port is not None:
-            from s3discovery import http
-            from s3discovery.metrics import Metrics
+            try:
+                from s3discovery import http
+                from s3discovery.metrics import Metrics
+            except ImportError as error:
+                extra = "run pip install 's3discovery[metrics]'"
+                cure = f"needs a package that is missing ({error.name}); {extra}"
+                raise SettingsError([Problem("http-port", str(running.settings.http_port), cure)]) from error
 
             metrics = Metrics(running, traffic)
             await servers.enter_async_context(
                 http.serving(running.settings.http_port, running, metrics.render)
             )
+        await servers.enter_async_context(telling(systemd, running))
         yield
 
 

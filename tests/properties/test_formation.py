@@ -9,6 +9,7 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -20,10 +21,11 @@ from s3discovery.bucket import Listing, Stored, Written
 from s3discovery.config import Settings
 from s3discovery.discovery import Discovery
 from s3discovery.driver import Driver
-from s3discovery.errors import StoreFaultError, UnreachableError
+from s3discovery.errors import PreconditionError, StoreFaultError, UnreachableError
 from s3discovery.node import NO_METADATA, Address, Member
 from s3discovery.testing import FakeClock, FakeClusters, FakeEngine, MemoryBucket, make_settings
 
+CLAIM = ".s3discovery/nodes%2F/seed"
 EXPIRATION_S = 30
 # From the last fault: the paused and the dead return (140 s), and what they left expires, twice over.
 LIMIT_S = 400.0
@@ -56,9 +58,21 @@ class Line:
         if_match: str | None = None,
         if_none_match: bool = False,
     ) -> Written:
-        return await self._ask(
-            lambda bucket: bucket.put(key, body, metadata, if_match=if_match, if_none_match=if_none_match)
-        )
+        def write(bucket: MemoryBucket) -> Awaitable[Written]:
+            return bucket.put(key, body, metadata, if_match=if_match, if_none_match=if_none_match)
+
+        world = self._node.world
+        if key == CLAIM and not self._node.is_dead and world.dice.random() < world.lateness:
+            # The answer does not come in time, and what was asked for is done all the same, much later.
+            world.tasks.add(asyncio.create_task(self._write_late(write)))
+            raise UnreachableError("no answer in time")
+        return await self._ask(write)
+
+    async def _write_late(self, write: Callable[[MemoryBucket], Awaitable[Written]]) -> None:
+        world = self._node.world
+        await world.clock.sleep(world.dice.uniform(0, 15))
+        with suppress(PreconditionError):
+            await write(world.store)
 
     async def delete(self, key: str, *, if_match: str | None = None) -> bool:
         return await self._ask(lambda bucket: bucket.delete(key, if_match=if_match))
@@ -180,7 +194,9 @@ class World:
         self.engine_s = dice.choice([0.1, 2.0, 20.0])
         self.fails_every = dice.choice([0, 0, 3])
         self.is_down = dice.random() < 0.3
+        self.lateness = dice.choice([0.0, 0.0, 0.3])
         self.requests = 0
+        self.tasks: set[asyncio.Task[None]] = set()
         self.living: dict[str, Node] = {}
         self.dead: list[Node] = []
         self.holders: set[str] = set()
@@ -272,7 +288,7 @@ async def simulate(seed: int, *, strikes: int) -> float:
             if world.living:
                 world.strike()
             await world.pass_time(world.dice.choice([0.5, 1, 4, 15]))
-        world.fails_every, world.delay_s = 0, 0.02
+        world.fails_every, world.delay_s, world.lateness = 0, 0.02, 0.0
         for node in world.living.values():
             node.strike = None
         settled_s = await world.settle()

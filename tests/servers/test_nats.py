@@ -1,10 +1,18 @@
 """The NATS engine over real nats-servers: founded, joined, left; errors with their cure."""
 
 import asyncio
+import contextlib
 import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +23,20 @@ from s3discovery.brokers import Engine, Surroundings
 from s3discovery.brokers.nats import NatsBroker, jetstream
 from s3discovery.brokers.nats.access import Access
 from s3discovery.brokers.nats.monitoring import Monitor
+from s3discovery.brokers.nats.removal import Removal
 from s3discovery.brokers.nats.replicas import Copies
+from s3discovery.brokers.nats.routes import render
 from s3discovery.brokers.nats.views import Meta
 from s3discovery.child import Child
-from s3discovery.config import Settings
+from s3discovery.clock import SystemClock
+from s3discovery.config import Settings, parse, unknown_keys
 from s3discovery.errors import BrokerError
 from s3discovery.node import Address, Member, Report
 from s3discovery.testing import make_settings
 from s3discovery.testing.nats_server import NatsServer, Variant, find_nats_server
 
 LIMIT_S = 60.0
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "nats.md"
 USUAL = Variant()
 FORMED, BLANK = Report(is_formed=True), Report(is_formed=False)
 
@@ -71,8 +83,13 @@ class Node:
 
         await until(joined, f"{self.server.name} joins {peer.server.name}")
 
-    async def streams(self) -> list[Copies]:
+    @asynccontextmanager
+    async def jetstream(self) -> AsyncIterator[jetstream.JetStream]:
         async with jetstream.connect(self.access, await self.monitor.server(), self.access.app) as connection:
+            yield connection
+
+    async def streams(self) -> list[Copies]:
+        async with self.jetstream() as connection:
             return await connection.mqtt_streams()
 
     async def copies(self) -> set[int]:
@@ -102,7 +119,7 @@ async def make_node(tmp_path: Path) -> AsyncIterator[MakeNode]:
             enter: bool = True,
             **settings: str,
         ) -> Node:
-            server = NatsServer(tmp_path, name, variant=replace(variant, has_name=beside))
+            server = NatsServer(tmp_path, name, variant=replace(variant, by_itself=beside))
             child = None if beside else Child(server.command, dict(os.environ))
             made = make_settings(
                 **{key.replace("-", "_"): text for key, text in server.settings(**settings).items()}
@@ -140,7 +157,7 @@ async def form(*nodes: Node) -> None:
 
         async def complete(node: Node = node) -> bool:
             seen = await node.engine.cluster()
-            return seen == names - {node.server.name} and (await node.meta()).size == len(nodes)
+            return seen == frozenset(names - {node.server.name}) and (await node.meta()).size == len(nodes)
 
         await until(complete, f"{node.server.name} sees all others")
 
@@ -167,6 +184,7 @@ async def is_ready(*nodes: Node) -> bool:
     return all(node.engine.is_ready for node in nodes)
 
 
+@pytest.mark.soak
 async def test_a_founder_and_two_who_join_are_one_cluster_that_outlives_any_of_its_nodes(
     make_node: MakeNode,
 ) -> None:
@@ -219,6 +237,10 @@ async def _forgotten(node: Node, name: str) -> bool:
     return True
 
 
+async def _leads(node: Node, name: str) -> bool:
+    return (await node.meta()).leader == name
+
+
 async def _size(node: Node, size: int) -> bool:
     return (await node.meta()).size == size
 
@@ -249,22 +271,27 @@ async def test_beside_servers_that_run_it_only_changes_their_routes(make_node: M
 
 
 async def _members(node: Node, names: set[str]) -> bool:
-    return await node.engine.cluster() == names
+    return await node.engine.cluster() == frozenset(names)
 
 
+@pytest.mark.soak
 async def test_a_node_leaves_in_good_order_whoever_leads_and_hands_over_what_only_it_has(
     make_node: MakeNode,
 ) -> None:
     first, second = [await make_node(name, nats_replicas="1") for name in ("n1", "n2")]
     await form(first, second)
     await until(lambda: is_ready(first, second), "both serve MQTT")
-    leads = (await first.meta()).leader
-    leaving, staying = (first, second) if leads == "n1" else (second, first)
-    async with leaving.client("lasting", clean_session=False) as client:
+    async with first.client("lasting", clean_session=False) as client:
         await client.subscribe("kept/#", qos=1)
         await client.publish("kept/retained", b"r", qos=1, retain=True)
         assert await received(client, 1) == [b"r"]
-    assert {stream.wanted for stream in await staying.streams()} == {1}
+    # One copy each, so that the sessions are with one node alone.
+    async with first.jetstream() as connection:
+        for stream in await connection.mqtt_streams():
+            await connection.keep(stream, 1)
+    await until(lambda: _copies(first, {1}), "one copy of every stream")
+    [sessions] = [stream for stream in await first.streams() if stream.name == "$MQTT_sess"]
+    leaving, staying = (first, second) if sessions.leader == "n1" else (second, first)
     await leaving.engine.leave()
     assert leaving.engine._process._child is not None
     assert leaving.engine._process._child.pid is None
@@ -287,6 +314,34 @@ async def test_a_node_leaves_in_good_order_whoever_leads_and_hands_over_what_onl
         await staying.engine.leave()
 
 
+@pytest.mark.soak
+async def test_a_node_that_was_removed_while_it_ran_starts_anew_and_waits(make_node: MakeNode) -> None:
+    async with three(make_node) as nodes:
+        first, second, third = nodes
+        await until(lambda: is_ready(*nodes), "all serve MQTT")
+        removal = Removal(first.access, first.monitor, SystemClock())
+        await removal.remove("n3")
+        await until(lambda: _size(first, 2), "the meta group is smaller")
+        child = third.engine._process._child
+        assert child is not None
+        before = child.pid
+        await until(lambda: _is_off(third), "JetStream of the removed one is off")
+        await until(lambda: _applied(third, first, second), "it is started anew")
+        assert child.pid not in (None, before)
+        await until(lambda: _members(third, {"n1", "n2"}), "it has its routes")
+        assert not (await third.meta()).includes("n3")
+        assert (await first.meta()).size == 2
+
+
+async def _is_off(node: Node) -> bool:
+    return (await node.monitor.server()).store_dir is None
+
+
+async def _applied(node: Node, *others: Node) -> bool:
+    await node.engine.apply(frozenset(other.member() for other in others))
+    return node.engine._role is not None and (await node.monitor.server()).store_dir is not None
+
+
 async def test_passwords_and_certificates_are_used_and_kept(make_node: MakeNode, tmp_path: Path) -> None:
     tls = certificate(tmp_path)
     variant = Variant(cluster_login=("route", "a/b@c:d%"), tls=tls)
@@ -305,7 +360,7 @@ async def test_plain_nats_needs_no_founder(make_node: MakeNode) -> None:
     assert [await node.engine.is_blank() for node in nodes] == [False] * 3
     await apply_all(*nodes)
     for node in nodes:
-        await until(lambda node=node: _members(node, {"n1", "n2", "n3"} - {node.server.name}), "all routes")
+        await until(partial(_members, node, {"n1", "n2", "n3"} - {node.server.name}), "all routes")
     assert await nodes[0].engine.down() == frozenset()
     text = nodes[0].server.routes.read_text()
     await nodes[0].engine.apply(frozenset())
@@ -331,9 +386,9 @@ async def test_a_founder_that_died_before_anybody_joined_is_blank_and_joins_the_
     await first.join(second)
     await apply_all(first, second, third)
     for node in (first, second, third):
-        await until(lambda node=node: _size(node, 3), "one group of three")
-    leaders = {(await node.meta()).leader for node in (first, second, third)}
-    assert leaders == {"n2"}  # those who join never lead before they are members
+        await until(partial(_size, node, 3), "one group of three")
+    for node in (first, second, third):  # those who join never lead before they are members
+        await until(partial(_leads, node, "n2"), "the founder leads")
 
 
 async def test_two_groups_that_formed_apart_never_get_a_route(make_node: MakeNode) -> None:
@@ -342,12 +397,13 @@ async def test_two_groups_that_formed_apart_never_get_a_route(make_node: MakeNod
     await form(*nodes[2:])
     await apply_all(*nodes)
     for node, names in zip(nodes, ({"n2"}, {"n1"}, {"n4"}, {"n3"}), strict=True):
-        assert await node.engine.cluster() == names
+        assert await node.engine.cluster() == frozenset(names)
         assert (await node.meta()).size == 2
     with pytest.raises(BrokerError, match="allow-reset"):
         await nodes[3].engine.join(nodes[0].member())
 
 
+@pytest.mark.soak
 async def test_a_node_with_another_cluster_is_wiped_only_if_that_is_allowed(make_node: MakeNode) -> None:
     first, second = [await make_node(name) for name in ("n1", "n2")]
     third, fourth = [await make_node(name, allow_reset="true") for name in ("n3", "n4")]
@@ -361,7 +417,7 @@ async def test_a_node_with_another_cluster_is_wiped_only_if_that_is_allowed(make
 
 def certificate(folder: Path) -> dict[str, Path]:
     """Make a certificate for loopback that signs itself."""
-    import datetime
+    import datetime as dt
     import ipaddress
 
     from cryptography import x509
@@ -370,11 +426,11 @@ def certificate(folder: Path) -> dict[str, Path]:
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nats")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
         )
@@ -391,3 +447,132 @@ def certificate(folder: Path) -> dict[str, Path]:
         )
     )
     return paths
+
+
+def blocks(language: str) -> list[str]:
+    """Return the examples of the page in that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_systemd_takes_the_units_of_the_page(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        if os.environ.get("REQUIRE_SERVERS") == "1":
+            pytest.fail("REQUIRE_SERVERS=1, but systemd-analyze is not installed")
+        pytest.skip("systemd-analyze is not installed")
+    units = blocks("ini")
+    assert len(units) == 2
+    for number, text in enumerate(units):
+        unit = tmp_path / f"page-{number}.service"
+        # That the program is there is checked, too: the one that runs the tests stands in for it.
+        unit.write_text(text.replace("/usr/local/bin/s3discovery", sys.executable))
+        checked = subprocess.run(
+            [analyze, "verify", "--man=no", str(unit)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        said = [line for line in checked.stderr.splitlines() if unit.name in line]
+        assert (checked.returncode, said) == (0, [])
+
+
+def test_nats_server_takes_the_configuration_of_the_page(tmp_path: Path) -> None:
+    program = find_nats_server()
+    assert program is not None
+    [text] = blocks("conf")
+    (tmp_path / "nats.conf").write_text(text)
+    (tmp_path / "routes.conf").write_text(
+        render(["nats://route:a%2Fb@[fd00::1]:6222", "nats://n2.example:6222"])
+    )
+    checked = subprocess.run(
+        [str(program), "-t", "-c", str(tmp_path / "nats.conf")],
+        env={"NATS_SERVER_NAME": "n1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_settings_of_the_page_are_settings() -> None:
+    [text] = blocks("properties")
+    pairs = dict(line.split(":", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert parse(pairs).broker == "nats"
+    assert unknown_keys(pairs) == ()
+
+
+async def test_errors_of_a_start_name_their_cure(make_node: MakeNode) -> None:
+    nobody = await make_node("n1", enter=False, cluster_id="")
+    with pytest.raises(BrokerError, match="set cluster-id"):
+        await nobody.engine.__aenter__()
+    node = await make_node("n1", Variant(include=False))
+    with pytest.raises(BrokerError, match=r"does not read .*routes.conf.*include"):
+        await node.engine.found()
+    await node.engine._process.stop()
+    for settings, cure in (
+        ({"bind_port": "1"}, "bind-port is 1, but the cluster block listens at"),
+        ({"nats_store_dir": "/elsewhere"}, "nats-store-dir is '/elsewhere', but JetStream stores in"),
+    ):
+        node = await make_node("n1", **settings)
+        with pytest.raises(BrokerError, match=cure):
+            await node.engine.found()
+        await node.engine._process.stop()
+    node = await make_node("n1")
+    with (
+        socket.create_server(("127.0.0.1", node.server.ports["cluster"])),
+        pytest.raises(BrokerError, match="another program listens at"),
+    ):
+        await node.engine.found()
+    ending = node.engine._process._child
+    assert ending is not None
+    with socket.create_server(("127.0.0.1", node.server.ports["client"])):
+        with contextlib.suppress(BrokerError):  # it answers for a moment before it finds out
+            await node.engine.found()
+        assert await ending.exited() == 1
+    with pytest.raises(BrokerError, match="nats-server has ended; its own last lines say why"):
+        await node.engine._process.server()
+    gone = NatsBroker(Surroundings(node.settings, "n1", child=Child(["/missing/nats-server"], {})))
+    with pytest.raises(BrokerError, match="'/missing/nats-server' cannot be started"):
+        await gone.found()
+
+
+async def test_errors_of_a_cluster_name_their_cure(
+    make_node: MakeNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Wrong cluster names and passwords, no system account, and a reload that is refused."""
+    usual = Variant(cluster_login=("route", "secret"))
+    first = await make_node("n1", usual)
+    second = await make_node("n2", replace(usual, cluster_name="other"))
+    await first.engine.found()
+    with pytest.raises(BrokerError, match="is in the cluster 'mesh', this node in 'other'"):
+        await second.engine.join(first.member())
+    third = await make_node("n3")
+    with pytest.raises(BrokerError, match="takes no route; the cluster blocks must agree in authorization"):
+        await third.engine.join(first.member())
+    fourth = await make_node("n4", usual)
+    await fourth.join(first)
+    config = first.server.config
+    config.write_text(config.read_text() + "mqtt { no_such_thing: 1 }\n")
+    with pytest.raises(BrokerError, match=r"ended with code 1; it said .*no_such_thing"):
+        await apply_all(first, fourth)
+    for login, cure in (
+        ({"nats_system_user": "app", "nats_system_password": "app-secret"}, "is none of the system account"),
+        ({"nats_system_user": "sys", "nats_system_password": "wrong"}, "refused user 'sys'"),
+    ):
+        settings = make_settings(
+            **{key.replace("-", "_"): text for key, text in fourth.server.settings(**login).items()}
+        )
+        access = Access.from_settings(settings)
+        removal = Removal(access, Monitor(access), SystemClock())
+        with pytest.raises(BrokerError, match=cure):
+            await removal.remove("n9")
+    wrong = await make_node("n5", usual, nats_mqtt_user="who", nats_mqtt_password="wrong")
+    await wrong.join(first)
+    await wrong.engine.apply(frozenset({first.member(), fourth.member()}))
+    await until(partial(_said, caplog, "refused the login; set nats-mqtt-user"), "the login is named")
+
+
+async def _said(caplog: pytest.LogCaptureFixture, text: str) -> bool:
+    return text in caplog.text

@@ -432,6 +432,45 @@ async def test_erlang_brokers_are_asked_as_they_want_it(
             await engine.is_blank()
 
 
+# A stand-in for all nodes together: which of them are in one cluster stands in a file that they share.
+SHARED_STAND_IN = """#!{python}
+import fcntl, json, os, sys
+own, words = os.environ["S3DISCOVERY_OWN_ID"], sys.argv[1:]
+with open({state!r}, "a+") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.seek(0)
+    state = json.loads(file.read() or '{{"cluster": {{}}, "joins": []}}')
+    cluster = state["cluster"]
+    cluster.setdefault(own, own)
+    mates = [name for name in cluster if cluster[name] == cluster[own]]
+    if "join" in words and len(mates) > 1:
+        print("Failed to join the cluster: already_in_cluster")
+    elif "join" in words:
+        cluster[own] = cluster[words[-1]]
+        state["joins"].append([own, words[-1]])
+    file.truncate(0)
+    file.write(json.dumps(state))
+if "--json" in words:
+    print(json.dumps({{"running_nodes": mates, "stopped_nodes": []}}))
+"""
+
+
+async def test_emqx_nodes_started_at_once_would_form_one_cluster(agents: Agents) -> None:
+    """Formation and commands together, with a stand-in for EMQX: it proves who is asked to join whom."""
+    folder, state = agents.folder, agents.folder / "state"
+    (folder / "emqx").write_text(SHARED_STAND_IN.format(python=sys.executable, state=str(state)))
+    (folder / "emqx").chmod(0o755)
+    names = [f"emqx@10.0.0.{number}" for number in (1, 2, 3)]
+    members = str(RECIPES / "emqx" / "emqx-members")
+    more = {"command_cluster": members, "stable_margin": "500ms"}
+    await asyncio.gather(*(agents.start("emqx", name, **more) for name in names))
+    await until(lambda: all("cluster formed 3/3" in agents.log(name) for name in names))
+    found = json.loads(state.read_text())
+    assert len(set(found["cluster"].values())) == 1
+    assert len(found["joins"]) == 2
+    assert found["cluster"].keys() == set(names)
+
+
 async def plant(agents: Agents, prefix: str, port: int) -> int:
     """Write node files as an enemy would: hostile ids, hosts and ports; return how many were taken."""
     taken = 0
@@ -479,11 +518,7 @@ async def test_hostile_files_in_the_bucket_reach_nobody(agents: Agents) -> None:
     await until(lambda: "own" in text_of(folder / "rendered-json") and "member skipped" in agents.log("own"))
     await agents.start("prometheus", "good", output_file=str(folder / "others"))
     await until(lambda: "good" in text_of(folder / "rendered-json") and "good" in text_of(folder / "told"))
-    await until(
-        lambda: all(
-            "good" in text_of(folder / f"rendered-{name}") for name in BUILT_IN if name != "mosquitto"
-        )
-    )
+    await until(lambda: all("good" in text_of(folder / f"rendered-{name}") for name in BUILT_IN))
     skipped = agents.log("own").count("member skipped")
     assert skipped >= len(HOSTILE_TEXTS) // 2
     for file in (*folder.glob("rendered-*"), folder / "targets", folder / "told"):

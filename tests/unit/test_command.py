@@ -13,12 +13,24 @@ from typing import Any
 import psutil
 import pytest
 
+from s3discovery import codec
 from s3discovery.brokers import Engine, Leaver, Surroundings
 from s3discovery.brokers.command import CommandBroker, Nodes, command_broker, read_nodes
 from s3discovery.child import Child
-from s3discovery.errors import AddressError, BrokerError, SettingsError
-from s3discovery.node import Address, Member
-from s3discovery.testing import HOSTILE_TEXTS, MARK, BrokerContract, MakeBroker, make_settings
+from s3discovery.discovery import Discovery
+from s3discovery.driver import Driver
+from s3discovery.errors import AddressError, BrokerError, SettingsError, UnreachableError
+from s3discovery.node import Address, Member, NodeFile
+from s3discovery.program import run_program
+from s3discovery.testing import (
+    HOSTILE_TEXTS,
+    MARK,
+    BrokerContract,
+    FakeClock,
+    MakeBroker,
+    MemoryBucket,
+    make_settings,
+)
 
 # Appends what it was told to a file: arguments, variables of ours, standard input.
 RECORDER = """
@@ -156,6 +168,13 @@ async def test_output_is_logged_and_bounded(caplog: pytest.LogCaptureFixture) ->
     (line,) = [record.getMessage() for record in caplog.records if "command ran" in record.message]
     assert len(line) < 1000
     assert "\x1b" not in line
+
+
+async def test_the_last_words_of_a_program_are_not_lost() -> None:
+    program = "import os; os.write(1, b'x' * 200_000); os.write(2, b'y' * 60_000)"
+    for _ in range(5):
+        said = await run_program((sys.executable, "-c", program), environ=os.environ, limit_s=10)
+        assert len(said) == 200_000
 
 
 # Prints the id of a process that it leaves in the background, and sleeps.
@@ -389,3 +408,21 @@ def test_wrong_settings(settings: dict[str, str], key: str) -> None:
     with pytest.raises(SettingsError) as caught:
         make_settings(broker="command", **settings)
     assert [problem.key for problem in caught.value.problems] == [key]
+
+
+async def test_nobody_is_told_that_he_is_alone_before_the_bucket_was_seen(recorder: Recorder) -> None:
+    clock = FakeClock()
+    bucket = MemoryBucket(clock)
+    bucket.outage = UnreachableError("the store is down")
+    body = codec.encode(NodeFile("1", 1, "a", Address("a.example", 7800)), "1")
+    bucket.plant("nodes/a", body)
+    broker = make(command=recorder.text("{peer_ids}"))
+    async with Discovery(make_settings(), bucket, member("me"), clock=clock) as discovery:
+        driver = Driver(discovery, broker, clock)
+        assert await driver.step()
+        assert recorder.runs == []
+        bucket.outage = None
+        while not discovery.polls:
+            await clock.advance(1)
+        assert await driver.step()
+    assert recorder.words == [["a"]]

@@ -179,6 +179,7 @@ WRONG: dict[str, list[str]] = {
     ],
     "amqtt-config": [" ", "a\nb"],
     "control-socket": [" ", "a\nb"],
+    "hivemq-config": [" ", "a\nb"],
     "dns-listen": ["127.0.0.1", "127.0.0.1:0", ":53", "x y:53"],
     "dns-name": ["", "a b", "-a.b", "a..b", "x" * 64, "ü.de", " a"],
     "dns-max-udp": ["511", "65508", "x", "1.5"],
@@ -332,6 +333,7 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
     ],
     "amqtt-config": [("/etc/amqtt.yaml", "/etc/amqtt.yaml"), ("", None)],
     "control-socket": [("/run/s.sock", "/run/s.sock"), ("", None)],
+    "hivemq-config": [("/opt/hivemq/conf/config.xml", "/opt/hivemq/conf/config.xml"), ("", None)],
     "dns-listen": [("127.0.0.1:5353", "127.0.0.1:5353"), ("[::1]:53", "[::1]:53"), ("", None)],
     "dns-name": [("Mqtt.Example", "mqtt.example."), ("a.", "a."), ("_mqtt._tcp.x", "_mqtt._tcp.x.")],
     "dns-max-udp": [("512", 512), ("65507", 65_507)],
@@ -379,10 +381,10 @@ BESIDE: dict[str, dict[str, str]] = {
     "bucket-key": {"server-side-encryption": "aws:kms"},
     "command-join": {"command-cluster": "a"},
     "output-file": {"output-template": "json"},
-    **dict.fromkeys(
-        ("output-template", "output-variables", "output-reload", "output-signal"),
-        {"output-file": "/x", "output-template": "json"},
-    ),
+    **{
+        f"output-{what}": {"output-file": "/x", "output-template": "json"}
+        for what in ("template", "variables", "reload", "signal")
+    },
 }
 
 

@@ -135,6 +135,16 @@ class Messenger(Protocol):
         """Return how many there were since the start, by what became of them."""
 
 
+@runtime_checkable
+class Roster(Protocol):
+    """An engine that knows its cluster's members by heart, connected or not.
+
+    Only of such a one can be told, when it comes back, that its cluster is another than that of its peers."""
+
+    async def members(self) -> frozenset[str]:
+        """Return the ids of all members of the broker's cluster, this node included; raises BrokerError."""
+
+
 class BrokerFactory(Protocol):
     """What an entry point of the group `s3discovery.brokers` names."""
 

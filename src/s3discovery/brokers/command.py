@@ -159,11 +159,18 @@ class CommandBroker:
         if commands is None:
             return Nodes()
         self._nodes = None
-        self._nodes = read_nodes(await self._run(commands, self._known()))
+        self._nodes = read_nodes(await self._run(commands, self._known(), is_question=True))
         self._asked_at_s = _now_s()
         return self._nodes
 
-    async def _run(self, commands: Commands, roster: Roster, more: Mapping[str, str] = NO_METADATA) -> str:
+    async def _run(
+        self,
+        commands: Commands,
+        roster: Roster,
+        more: Mapping[str, str] = NO_METADATA,
+        *,
+        is_question: bool = False,
+    ) -> str:
         """Run commands one after the other; return what all printed. The first that fails is the last."""
         change = turnover(self._told, roster)
         found: dict[str, Any] = {**values(roster, change), **more}
@@ -171,7 +178,9 @@ class CommandBroker:
         text = json.dumps(document(roster, change))
         limit_s = self._settings.command_timeout_s
         printed = [
-            await run_program(fill(vector, found), environ=environ, limit_s=limit_s, text=text)
+            await run_program(
+                fill(vector, found), environ=environ, limit_s=limit_s, text=text, is_question=is_question
+            )
             for vector in commands
         ]
         return "\n".join(printed)

@@ -1,6 +1,7 @@
 """The command line: the composition root, one file a command. Nothing else ends the process."""
 
 from s3discovery.cli.app import main
+from s3discovery.cli.completion import completion
 from s3discovery.cli.config import config
 from s3discovery.cli.demo import demo
 from s3discovery.cli.doctor import doctor
@@ -15,5 +16,5 @@ from s3discovery.cli.watch import watch
 
 __all__ = ["main"]
 
-for command in (run, doctor, status, leave, observe, members, watch, config, demo, policy, init):
+for command in (run, doctor, status, leave, observe, members, watch, config, demo, policy, init, completion):
     main.add_command(command)

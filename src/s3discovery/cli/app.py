@@ -5,13 +5,17 @@ Exit codes: 0 all well, 1 it failed (store, broker, network), 2 wrong settings o
 
 import errno
 import io
+import logging
 import sys
 from typing import Any
 
 import click
 
+from s3discovery import logs
 from s3discovery.cli.output import give_up_output
 from s3discovery.errors import DiscoveryError, SettingsError
+
+log = logging.getLogger(__name__)
 
 
 class _WrongSettings(click.ClickException):
@@ -26,6 +30,9 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except DiscoveryError as error:
             kind = _WrongSettings if isinstance(error, SettingsError) else click.ClickException
+            if logs.are_json():
+                log.critical("ended error=%s", error)
+                raise click.exceptions.Exit(kind.exit_code) from error
             raise kind(str(error)) from error
         except OSError as error:
             if isinstance(error, BrokenPipeError) or error.errno != errno.ENOSPC:

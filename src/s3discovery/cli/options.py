@@ -1,16 +1,23 @@
 """Options that many commands have."""
 
 import functools
-import logging
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from s3discovery import logs
+from s3discovery.errors import SettingsError
+from s3discovery.keys import KEYS
 from s3discovery.wiring import DEFAULT_FILE, Origins
+
+
+def complete_setting(context: click.Context, option: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Offer the settings that begin so."""
+    return [CompletionItem(f"{key.name}=", help=key.help) for key in KEYS if key.name.startswith(begun)]
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,7 +31,12 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
             help=f"Properties file; {DEFAULT_FILE} in this folder if there is one.",
         ),
         click.option(
-            "-o", "options", multiple=True, metavar="KEY=VALUE", help="A setting; wins over the file."
+            "-o",
+            "options",
+            multiple=True,
+            metavar="KEY=VALUE",
+            shell_complete=complete_setting,
+            help="A setting; wins over the file.",
         ),
         click.option(
             "-D",
@@ -59,10 +71,14 @@ def format_option(*formats: str) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 def start_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s %(message)s"
-    )
-    if level != "debug":
-        # amqtt tells every connection and packet at these levels.
-        for noisy in ("amqtt", "transitions"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+    """Log lines for people."""
+    logs.start_logging(level)
+
+
+def start_service_logging(level: str | None, origins: Origins) -> None:
+    """Log as a service does: from info on, in the form that the settings ask for."""
+    try:
+        named = origins.values().get("log-format")
+    except SettingsError:
+        named = None  # told with all other problems when the settings are read
+    logs.start_logging(level or "info", named.text if named is not None else logs.CONSOLE)

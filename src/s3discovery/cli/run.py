@@ -7,11 +7,11 @@ import sys
 
 import click
 
-from s3discovery import wiring
+from s3discovery import systemd, wiring
 from s3discovery.agent import Agent
 from s3discovery.brokers import Broker
 from s3discovery.child import Child
-from s3discovery.cli.options import common, start_logging
+from s3discovery.cli.options import common, start_service_logging
 from s3discovery.cli.output import give_up_output, print_changes
 from s3discovery.cli.signals import until_signal
 from s3discovery.discovery import Discovery
@@ -30,7 +30,7 @@ def run(origins: Origins, log_level: str | None, events: bool, program: tuple[st
     """Be a node: register in the bucket, find the others, keep the broker clustered.
 
     Runs until SIGTERM or Ctrl-C, and then takes its file out of the bucket. The broker stays a member of
-    its own cluster: stopping is not leaving.
+    its own cluster: stopping is not leaving. SIGHUP has the settings read again.
 
     With a PROGRAM, such as the broker, it finds the peers first, writes what the broker needs, starts the
     program, passes signals on to it, and ends when it ends, with its exit code: fit to be the entry point of
@@ -42,10 +42,11 @@ def run(origins: Origins, log_level: str | None, events: bool, program: tuple[st
       s3discovery run -o broker=rabbitmq -- rabbitmq-server
     """
     stand_in_as_init()
-    start_logging(log_level or "info")
-    child = Child(program, os.environ) if program else None
-    agent = wiring.make_agent(origins, child=child)
-    code = until_signal(_run(agent, events=events), child=child)
+    start_service_logging(log_level, origins)
+    environ = {name: text for name, text in os.environ.items() if name not in systemd.VARIABLES}
+    child = Child(program, environ) if program else None
+    agent = wiring.make_agent(origins, child=child, systemd=systemd.Systemd(os.environ, pid=os.getpid()))
+    code = until_signal(_run(agent, events=events), child=child, on_hangup=agent.reload)
     sys.exit(code or (child.code if child is not None else 0) or 0)
 
 

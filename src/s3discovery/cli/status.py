@@ -1,5 +1,6 @@
 """`s3discovery status`: whether the cluster is whole, for people and scripts."""
 
+import json
 import sys
 
 import click
@@ -7,6 +8,7 @@ import click
 from s3discovery import wiring
 from s3discovery.cli.options import common, format_option, start_logging
 from s3discovery.cli.output import place
+from s3discovery.cli.readiness import ask_readiness
 from s3discovery.cli.signals import until_signal
 from s3discovery.topology import topology
 from s3discovery.wiring import Origins
@@ -18,11 +20,15 @@ _SPLIT = 4
 @click.command()
 @common
 @format_option("table", "json")
-def status(origins: Origins, log_level: str | None, form: str) -> None:
+@click.option("--here", is_flag=True, help="Ask the node that runs here (http-port) about itself alone.")
+def status(origins: Origins, log_level: str | None, form: str, here: bool) -> None:
     """Tell whether the members form one cluster, by what their brokers report. Writes nothing.
 
     Exit codes: 0 one whole cluster, 3 somebody is waited for or nobody is there, 4 split: more than one
     cluster under this prefix, 1 the store could not be asked, 2 wrong settings.
+
+    With --here nobody asks the store: the node of these settings, on this machine, says whether it does its
+    work (as /readyz does). Exit codes: 0 it does, 1 it does not or does not answer; for health checks.
 
     \b
     Example:
@@ -32,6 +38,10 @@ def status(origins: Origins, log_level: str | None, form: str) -> None:
 
     start_logging(log_level or "critical")
     settings = origins.read()
+    if here:
+        is_ready, reason = ask_readiness(settings)
+        click.echo(json.dumps({"ready": is_ready, "reason": reason}) if form == "json" else reason)
+        sys.exit(0 if is_ready else 1)
     with screens.waiting(f"looking at {place(settings)}"):
         seen = until_signal(wiring.look(origins, settings))
     if seen is None:

@@ -61,10 +61,10 @@ async def end(process: asyncio.subprocess.Process, limit_s: float = _STOP_LIMIT_
 
 
 async def kill(process: asyncio.subprocess.Process) -> None:
-    """End a child at once (SIGKILL): for one that has nothing to save or to say."""
+    """End a child and whatever it started at once (SIGKILL): as if its machine had lost its power."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # it is the leader of its session
     if process.returncode is None:
-        with suppress(ProcessLookupError):
-            process.kill()
         await process.wait()
 
 

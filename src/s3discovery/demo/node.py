@@ -1,4 +1,4 @@
-"""A node of the demo: `s3discovery run` with an amqtt broker, as a process of its own."""
+"""A node of the demo: `s3discovery run` with its broker, as processes of their own."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from s3discovery.demo import child
+from s3discovery.demo.launch import Launch
 from s3discovery.errors import DiscoveryError
 
 _TAIL_LINES = 12
@@ -23,14 +24,16 @@ class NodeEndedError(DiscoveryError):
 class Node:
     """One node. Inside the context it runs; `members` are the ids that it itself says it sees."""
 
-    def __init__(self, cluster_id: str, folder: Path, properties: Path, mqtt_port: int) -> None:
-        self.cluster_id = cluster_id
-        self.mqtt_port = mqtt_port
+    def __init__(self, number: int, launch: Launch, folder: Path, properties: Path) -> None:
+        self.number = number
+        self.cluster_id = launch.cluster_id
+        self.mqtt_port = launch.mqtt_port
         self.members: set[str] = set()
         self.process: asyncio.subprocess.Process | None = None
         self._folder = folder
         self._properties = properties
-        self._log = folder / f"{cluster_id}.log"
+        self._launch = launch
+        self._log = folder / f"{launch.cluster_id}.log"
         self._news = asyncio.Event()
         self._stack = AsyncExitStack()
 
@@ -57,22 +60,18 @@ class Node:
             raise NodeEndedError(f"{self.cluster_id} ended by itself, exit code {self.process.returncode}")
 
     async def __aenter__(self) -> Self:
-        options = {
-            "cluster-id": self.cluster_id,
-            "broker": "amqtt",
-            "bind-port": "0",
-            "amqtt-listen": f"{child.HOST}:{self.mqtt_port}",
-        }
+        options = {"cluster-id": self.cluster_id, **self._launch.options}
         async with AsyncExitStack() as stack:
-            log = stack.enter_context(self._log.open("wb"))
+            log = stack.enter_context(self._log.open("ab"))
             self.process = await child.start(
                 [
                     *(sys.executable, "-m", "s3discovery", "run", "--events", "-c", str(self._properties)),
                     *(part for key, value in options.items() for part in ("-o", f"{key}={value}")),
+                    *(("--", *self._launch.program) if self._launch.program else ()),
                 ],
                 folder=self._folder,
                 # Nothing of the user's settings or keys may take part.
-                environ={"PATH": os.defpath, "HOME": str(self._folder)},
+                environ={"PATH": os.defpath, "HOME": str(self._folder), **self._launch.environ},
                 log=log,
                 stdout=asyncio.subprocess.PIPE,
             )
@@ -94,7 +93,10 @@ class Node:
         if process.stdout is None:
             return
         async for line in process.stdout:
-            event = json.loads(line)
+            try:
+                event = json.loads(line)
+            except ValueError:  # the program's own words, which share the stream
+                continue
             if event["change"] == "left":
                 self.members.discard(event["cluster_id"])
             else:

@@ -14,17 +14,20 @@ from pathlib import Path
 
 from s3discovery import wiring
 from s3discovery.demo import child
+from s3discovery.demo.brokers import BROKERS
 from s3discovery.demo.client import connected, receive
+from s3discovery.demo.launch import BrokerNodes
 from s3discovery.demo.node import Node
 from s3discovery.demo.seaweedfs import SeaweedFS
 from s3discovery.demo.view import LiveView, PlainView, Step, choose_view
 from s3discovery.errors import DiscoveryError
+from s3discovery.node import Member
 from s3discovery.screens import duration
+from s3discovery.topology import topology
 
 BUCKET = "hivemq"
 PREFIX = "hivemq/cluster/nodes/"
 POLL_S, UPDATE_S, EXPIRATION_S = 1, 1, 5
-_STEP_LIMIT_S = 30.0  # a step takes a second or so; this is for machines that do much else
 _LOOK_EVERY_S = 0.2
 _TOPIC = "demo/greeting"
 
@@ -33,19 +36,24 @@ class StepError(DiscoveryError):
     """A step of the demo did not hold."""
 
 
-async def run_demo(*, nodes: int = 3, keep: bool = False) -> bool:
-    """Run the demo; tell whether every step held. With `keep`, wait for Ctrl-C before cleaning up."""
+async def run_demo(*, nodes: int = 3, keep: bool = False, broker: str = "amqtt") -> bool:
+    """Run the demo with a broker of `BROKERS`; tell whether every step held.
+
+    With `keep`, wait for Ctrl-C before cleaning up."""
     with tempfile.TemporaryDirectory(prefix="s3discovery-demo-", ignore_cleanup_errors=True) as folder:
         async with AsyncExitStack() as stack:
-            demo = _Demo(Path(folder), stack, choose_view())
+            demo = _Demo(Path(folder), stack, choose_view(), BROKERS[broker](Path(folder)))
             return await demo.run(nodes, keep=keep)
 
 
 class _Demo:
-    def __init__(self, folder: Path, stack: AsyncExitStack, view: PlainView | LiveView) -> None:
+    def __init__(
+        self, folder: Path, stack: AsyncExitStack, view: PlainView | LiveView, broker: BrokerNodes
+    ) -> None:
         self._folder = folder
         self._stack = stack
         self._view = view
+        self._broker = broker
         self._steps: list[Step] = []
         self._nodes: list[Node] = []
         self._ages: dict[str, str] = {}
@@ -79,21 +87,25 @@ class _Demo:
         watcher = asyncio.create_task(self._watch_bucket(), name="bucket")
         self._stack.callback(watcher.cancel)
 
-        first = [f"n{number}" for number in range(1, count + 1)]
+        await self._broker.prepare(self._stack)
         async with self._step(
-            f"{count} nodes start, each an MQTT broker, and each puts its file into the bucket"
+            f"{count} nodes start, each {self._broker.what}, and each puts its file into the bucket"
         ):
-            await self._start(*first)
-            await self._until_bucket_holds(set(first))
+            await self._start(*range(1, count + 1))
+            first = {node.cluster_id for node in self._nodes}
+            await self._until_bucket_holds(first)
         async with self._step(f"{count} members, seen by every node"):
-            await self._until_seen(self._nodes, lambda members: members == set(first))
-        async with self._step("a message published at n1 arrives at every other node") as step:
+            await self._until_seen(self._nodes, lambda members: members == first)
+        await self._confirm_one_cluster()
+        one = self._nodes[0].cluster_id
+        async with self._step(f"a message published at {one} arrives at every other node") as step:
             step.detail = await self._pass_on(self._nodes[0], self._nodes[1:])
 
-        late = f"n{count + 1}"
-        async with self._step(f"{late} joins later, and is seen by every node"):
-            await self._start(late)
+        async with self._step(f"n{count + 1} joins later, and is seen by every node"):
+            await self._start(count + 1)
+            late = self._nodes[-1].cluster_id
             await self._until_seen(self._nodes, lambda members: late in members)
+        await self._confirm_one_cluster()
         async with self._step(f"the next message arrives at {late}, and one from {late} everywhere") as step:
             there = await self._pass_on(self._nodes[0], [self._nodes[-1]])
             back = await self._pass_on(self._nodes[-1], self._nodes[:-1])
@@ -105,6 +117,8 @@ class _Demo:
         ):
             await self._kill(killed)
             await self._until_seen(self._running, lambda members: killed.cluster_id not in members)
+        if self._broker.is_engine:
+            await self._return(killed)
         left = self._nodes[0]
         async with self._step(f"{left.cluster_id} is stopped politely, and gone at once"):
             await self._stop(left)
@@ -114,6 +128,29 @@ class _Demo:
             await self._until_bucket_holds(staying)
             await self._until_seen(self._running, lambda members: members == staying)
             step.detail = await self._pass_on(self._running[-1], self._running[:-1])
+
+    async def _confirm_one_cluster(self) -> None:
+        """Wait until the brokers report one whole cluster, where they have one of their own."""
+        if not self._broker.is_engine:
+            return
+        async with self._step(f"one cluster of {len(self._running)}, by the brokers' own word") as step:
+            while True:
+                for node in self._running:
+                    node.check_running()
+                members = await self._look()
+                told = [member for member in members if member.report.is_formed]
+                found = topology(members)
+                if len(told) == len(self._running) and found.is_whole:
+                    step.detail = str(found)
+                    return
+                await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _return(self, killed: Node) -> None:
+        """Start a killed node again: its data are still there, and so is its place in the cluster."""
+        async with self._step(f"{killed.cluster_id} is started again, and takes its place by itself") as step:
+            await self._stack.enter_async_context(killed)
+            await self._until_seen(self._running, lambda members: killed.cluster_id in members)
+            step.detail = await self._pass_on(self._nodes[0], [killed])
 
     @property
     def _running(self) -> list[Node]:
@@ -126,10 +163,10 @@ class _Demo:
         self._steps.append(step)
         self._show()
         try:
-            async with asyncio.timeout(_STEP_LIMIT_S):
+            async with asyncio.timeout(self._broker.step_limit_s):
                 yield step
         except TimeoutError:
-            step.fault = f"not within {_STEP_LIMIT_S:.0f} s"
+            step.fault = f"not within {self._broker.step_limit_s:.0f} s"
         except DiscoveryError as error:
             step.fault = str(error)
         step.took_s = time.monotonic() - step.began_s
@@ -153,15 +190,17 @@ class _Demo:
             "credentials-secret-access-key": weed.secret_access_key,
             "s3-endpoint": weed.endpoint,
             "bind-address": child.HOST,
+            "stable-margin": "1s",
         }
         self._properties.write_text("".join(f"{key}:{value}\n" for key, value in lines.items()))
         self._properties.chmod(0o600)
         self._origins = wiring.Origins(self._properties, environ={})
 
-    async def _start(self, *cluster_ids: str) -> None:
-        ports = child.choose_ports(cluster_ids)
-        started = [Node(each, self._folder, self._properties, ports[each]) for each in cluster_ids]
-        self._nodes = sorted([*self._nodes, *started], key=lambda node: int(node.cluster_id[1:]))
+    async def _start(self, *numbers: int) -> None:
+        started = [
+            Node(number, self._broker.launch(number), self._folder, self._properties) for number in numbers
+        ]
+        self._nodes = sorted([*self._nodes, *started], key=lambda node: node.number)
         # A group waits for all of them even when it is cancelled: none may start behind its back.
         async with asyncio.TaskGroup() as tasks:
             for node in started:
@@ -200,13 +239,15 @@ class _Demo:
             if isinstance(self._view, LiveView):
                 self._show()
 
-    async def _look(self) -> None:
-        if self._origins is not None:
-            seen = await wiring.look(self._origins)
-            self._ages = {
-                member.cluster_id: duration(max(0.0, (seen.now_s or member.modified_s) - member.modified_s))
-                for member in seen.members
-            }
+    async def _look(self) -> tuple[Member, ...]:
+        if self._origins is None:
+            return ()
+        seen = await wiring.look(self._origins)
+        self._ages = {
+            member.cluster_id: duration(max(0.0, (seen.now_s or member.modified_s) - member.modified_s))
+            for member in seen.members
+        }
+        return seen.members
 
     async def _pass_on(self, source: Node, targets: list[Node]) -> str:
         """Publish at one node with a real client, and wait for the message at the others."""

@@ -4,7 +4,7 @@ What does not need one another runs at the same time; what is found is told in t
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from s3discovery.doctor.neighbours import Files
 from s3discovery.doctor.probe import WRITING, Permissions
 from s3discovery.doctor.store import STEPS, Store
 from s3discovery.doctor.way import Target, Way
-from s3discovery.errors import AddressError, DiscoveryError, SettingsError
+from s3discovery.errors import AddressError, BrokerError, DiscoveryError, SettingsError
 from s3discovery.names import Names
 from s3discovery.own_address import Located, locate_self
 from s3discovery.proxies import find_proxy
@@ -128,8 +128,10 @@ class _Examination:
         if self._settings.bind_port == 0 and self._settings.external_port is None:
             return None
         try:
+            if self._settings.broker == "hivemq":
+                return await locate_hivemq(self._settings, self._origins.environ)
             return await locate_self(self._settings, self._origins.environ)
-        except (AddressError, SettingsError) as error:
+        except (AddressError, BrokerError, SettingsError) as error:
             return error
 
     async def _examine_credentials(self) -> Credentials | None:
@@ -254,3 +256,17 @@ def _first_fault(findings: Iterable[Finding]) -> str:
     order = {check: place for place, check in enumerate(CHECKS)}
     at_fault = [found.check for found in findings if found.verdict is Verdict.FAULT]
     return min(at_fault, key=lambda check: order[check])
+
+
+async def locate_hivemq(settings: Settings, environ: Mapping[str, str]) -> Located:
+    """Return what peers of a HiveMQ dial: its own configuration says it, where the settings do not.
+
+    Raises as `locate_self` does, and BrokerError if that configuration is of no use."""
+    from s3discovery.brokers.hivemq import Installation
+
+    installation = Installation(settings, environ)
+    found = installation.whereabouts()
+    if found.host is not None:
+        settings = replace(settings, bind_address=found.host)
+    located = await locate_self(settings, environ, port=found.port)
+    return located if found.host is None else replace(located, origin=str(installation.path))

@@ -16,6 +16,7 @@ from s3discovery.journal import Event
 
 _HEARTBEAT_S = 10.0  # so that what lies between does not take a silent stream for a dead one
 _READERS = 64  # streams of events at a time
+_SNAPSHOT_EVENTS = 100
 _NUMBER_LIMIT = 18  # digits of a Last-Event-ID
 
 
@@ -94,7 +95,7 @@ class Api:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Stream what happens (server-sent events), from after `Last-Event-ID` on if that is still known.
 
-        A new reader is told the members and the status first, as one event `snapshot`."""
+        A new reader is told the members, the status and the last events first, as one event `snapshot`."""
         last = request.headers.get("Last-Event-ID", request.query.get("last_event_id", ""))
         if self._readers >= _READERS:
             return refusal(503, f"{_READERS} readers already; close one")
@@ -131,7 +132,15 @@ class Api:
 
     def _snapshot(self) -> dict[str, object]:
         moment = self._watching.moment()
-        return {"version": VERSION, "status": status_document(moment), "members": members_document(moment)}
+        return {
+            "version": VERSION,
+            "status": status_document(moment),
+            "members": members_document(moment),
+            "events": [
+                {"id": event.number, "event": event.kind, "data": _told(event)}
+                for event in self._watching.journal.recent(_SNAPSHOT_EVENTS)
+            ],
+        }
 
 
 def _told(event: Event) -> dict[str, object]:

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 from s3discovery.journal import KINDS
+from s3discovery.troubles import SEVERITIES
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "number"}
@@ -33,6 +34,7 @@ _MEMBER = _object(
     file_version=_TEXT,
     age_s=_or_none(_NUMBER),
     expires_in_s=_or_none(_NUMBER),
+    late=_FLAG,
     own=_FLAG,
     state={"type": ["string", "null"], "enum": ["formed", "waiting", None]},
     misses=_TEXTS,
@@ -77,8 +79,19 @@ _SCHEMAS = {
         ),
         rival=_or_none(_TEXT),
         poll_interval_s=_NUMBER,
+        update_interval_s=_NUMBER,
         file_expiration_s=_NUMBER,
         problems={"type": "array", "items": _object(key=_TEXT, reason=_TEXT)},
+        troubles={
+            "type": "array",
+            "items": _object(
+                kind=_TEXT,
+                severity={"type": "string", "enum": list(SEVERITIES)},
+                title=_TEXT,
+                effect=_TEXT,
+                cure=_TEXT,
+            ),
+        },
     ),
     "Error": _object(error=_TEXT),
     "Targets": {

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from s3discovery.clock import sleep_unless
-from s3discovery.moment import Moment
 from s3discovery.journal import Journal
+from s3discovery.moment import Moment
 from s3discovery.running import Running
 
 _TICK_S = 0.5  # what has no event of its own, such as a failed poll, is seen within so long
@@ -22,20 +22,8 @@ class Watching:
 
     def moment(self) -> Moment:
         """Return what is known now."""
-        discovery, settings = self.running.discovery, self.running.discovery.settings
-        return Moment(
-            members=discovery.members,
-            own=discovery.own,
-            status=discovery.status,
-            now_s=discovery.now_s,
-            monotonic_s=self.running.clock.monotonic_s(),
-            expiration_s=settings.file_expiration_s,
-            update_interval_s=settings.update_interval_s,
-            poll_interval_s=settings.poll_interval_s,
-            cluster_state=self.running.cluster_state(),
-            bucket=settings.bucket_name,
-            prefix=settings.file_prefix,
-        )
+        running = self.running
+        return Moment.of(running.discovery, running.clock, running.cluster_state())
 
     async def run(self) -> None:
         """Note what happens, until cancelled."""

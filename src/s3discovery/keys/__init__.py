@@ -11,6 +11,7 @@ from s3discovery.keys.command import COMMAND
 from s3discovery.keys.credentials import CREDENTIALS, CREDENTIALS_TYPES, ROLE_SOURCES
 from s3discovery.keys.dns import DNS
 from s3discovery.keys.forming import FORMING
+from s3discovery.keys.hivemq import HIVEMQ
 from s3discovery.keys.http import HTTP
 from s3discovery.keys.key import HIVEMQ_3, HIVEMQ_4, Key
 from s3discovery.keys.nats import NATS
@@ -18,6 +19,7 @@ from s3discovery.keys.node import NODE
 from s3discovery.keys.ownership import OWNERSHIP
 from s3discovery.keys.place import PLACE
 from s3discovery.keys.rabbitmq import RABBITMQ
+from s3discovery.keys.service import SERVICE
 from s3discovery.keys.store import STORE
 
 __all__ = [
@@ -41,8 +43,10 @@ KEYS: tuple[Key, ...] = (
     *FORMING,
     *RABBITMQ,
     *NATS,
+    *HIVEMQ,
     *COMMAND,
     *DNS, *HTTP,
+    *SERVICE,
 )
 BY_NAME = {key.name: key for key in KEYS}
 

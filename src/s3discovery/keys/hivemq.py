@@ -22,9 +22,9 @@ def hivemq_clashes(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what is wrong between these keys, as (key, cure); `found` is values by attribute."""
     # What is not among `found` was written wrong, and has been reported already.
     if found.get("broker") == "hivemq" and found.get("dns_listen", "") is None:
-        yield (
-            "dns-listen",
+        cure = (
             "is missing; HiveMQ is told its peers by DNS: write for example dns-listen:127.0.0.1:5353, and "
-            "start HiveMQ with HIVEMQ_DNS_SERVER_ADDRESS=127.0.0.1:5353 (or write broker:none if another "
-            "DNS serves it)",
+            "start HiveMQ with HIVEMQ_DNS_SERVER_ADDRESS=127.0.0.1:5353 (or write broker:none, if another "
+            "DNS serves it)"
         )
+        yield "dns-listen", cure

@@ -7,6 +7,7 @@ package imports this one.
 from s3discovery.testing.broker_contract import BrokerContract, MakeBroker
 from s3discovery.testing.bucket_contract import BucketContract
 from s3discovery.testing.clock_contract import ClockContract, LetPass
+from s3discovery.testing.engine_contract import EngineContract, MakeEngine, StopBroker
 from s3discovery.testing.engines import FakeClusters, FakeEngine
 from s3discovery.testing.fakes import (
     Cable,
@@ -25,13 +26,16 @@ __all__ = [
     "BucketContract",
     "Cable",
     "ClockContract",
+    "EngineContract",
     "FakeClock",
     "FakeClusters",
     "FakeEngine",
     "LetPass",
     "MakeBroker",
+    "MakeEngine",
     "MemoryBucket",
     "RecordingBroker",
     "SkewedClock",
+    "StopBroker",
     "make_settings",
 ]

@@ -87,6 +87,8 @@ class FakeEngine:
         await self.hold("found")
 
     async def join(self, peer: Member) -> None:
+        if peer.cluster_id not in self.clusters.running:
+            raise BrokerError(f"node {peer.cluster_id!r} does not answer")
         await self._ask("join")
         if peer.cluster_id in self.clusters.of(self.cluster_id):
             return
@@ -96,6 +98,10 @@ class FakeEngine:
             self.clusters.remove(self.cluster_id)
         self.clusters.join(self.cluster_id, peer.cluster_id)
         await self.hold("join")
+
+    async def members(self) -> frozenset[str]:
+        await self._ask("members")
+        return self.clusters.of(self.cluster_id) | {self.cluster_id}
 
     async def down(self) -> frozenset[str]:
         await self._ask("down")

@@ -5,6 +5,7 @@ Its log is a file; it ends with the test, by its process alone.
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ def find_nats_server() -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
+def absolute(command: Sequence[str]) -> list[str]:
+    """Return a command that begins with a path."""
+    return [shutil.which(command[0]) or command[0], *command[1:]]
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """What one server has that others have not."""
@@ -35,10 +41,13 @@ class Variant:
     cluster_name: str = "mesh"
     cluster_login: tuple[str, str] | None = None
     include: bool = True
-    has_name: bool = False  # whether nats.conf names it; in front, the agent does
+    by_itself: bool = False  # started by itself, not by an agent, which would give it its name
     accounts: bool = True
     tls: Mapping[str, Path] | None = None  # cert and key, for clients, MQTT and monitoring
     more: str = ""  # of nats.conf
+
+
+USUAL = Variant()
 
 
 class NatsServer:
@@ -51,8 +60,11 @@ class NatsServer:
         *,
         host: str = child.HOST,
         ports: Mapping[str, int] | None = None,
-        variant: Variant = Variant(),
+        variant: Variant = USUAL,
+        prefix: Sequence[str] = (),
     ) -> None:
+        """`prefix` stands before every command, such as `ip netns exec n1`."""
+        self.prefix = tuple(prefix)
         self.name, self.host, self.folder, self.variant = name, host, folder / name, variant
         self.ports = dict(ports or choose_ports(_PORTS))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +109,10 @@ class NatsServer:
         """Start it by itself; it may end at once if its configuration is not what it wants."""
         with self.log.open("ab") as log:
             self.process = await child.start(
-                [*self.command, *arguments], folder=self.folder, environ=dict(os.environ), log=log
+                absolute([*self.prefix, *self.command, *arguments]),
+                folder=self.folder,
+                environ=dict(os.environ),
+                log=log,
             )
 
     async def kill(self) -> None:
@@ -118,9 +133,8 @@ class NatsServer:
             f"listen: {host}:{ports['client']}",
             f"{'https' if variant.tls else 'http'}: {host}:{ports['http']}",
             f'pid_file: "{self.pid_file}"',
+            f"server_name: {self.name if variant.by_itself else '$NATS_SERVER_NAME'}",
         ]
-        if variant.has_name:
-            blocks.append(f'server_name: "{self.name}"')
         tls = ""
         if variant.tls:
             tls = f'\n  tls {{ cert_file: "{variant.tls["cert"]}", key_file: "{variant.tls["key"]}" }}\n'
@@ -141,7 +155,6 @@ class NatsServer:
         if login is not None:
             who = f'  authorization {{ user: "{login[0]}", password: "{login[1]}" }}\n'
         include = '  include "./routes.conf"\n' if variant.include else f'  routes: ["nats://{host}:1"]\n'
-        blocks.append(
-            f"cluster {{\n  name: {variant.cluster_name}\n  listen: {host}:{ports['cluster']}\n{who}{include}}}"
-        )
+        listen = f"  name: {variant.cluster_name}\n  listen: {host}:{ports['cluster']}\n"
+        blocks.append(f"cluster {{\n{listen}{who}{include}}}")
         return "\n".join([*blocks, variant.more]) + "\n"

@@ -8,9 +8,7 @@ import asyncio
 import os
 import secrets
 import shutil
-import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -146,7 +144,6 @@ class RabbitNodes:
             if self._hosts or number == 1:
                 await self._start_epmd(epmd_port, prefix)
             self.nodes.append(self._node(number, host, home, epmd_port, prefix))
-        await self._await_epmd(epmd_port)
         return self
 
     async def __aexit__(
@@ -179,6 +176,7 @@ class RabbitNodes:
             "LANG": "C.UTF-8",
             "HOME": str(home),
             "ERL_EPMD_PORT": str(epmd_port),
+            "ERL_FLAGS": "-start_epmd false",  # one that they start would outlive them
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_NODENAME": name,
             "RABBITMQ_USE_LONGNAME": "true" if "." in host else "false",
@@ -212,16 +210,19 @@ class RabbitNodes:
                     log=log,
                 )
             )
+        await self._await_epmd(program, port, prefix)
 
-    async def _await_epmd(self, port: int) -> None:
-        if self._hosts:
-            return  # in other namespaces; whoever needs it starts it, if it is not there yet
+    async def _await_epmd(self, program: str, port: int, prefix: tuple[str, ...]) -> None:
         async with asyncio.timeout(_START_LIMIT_S):
             while True:
-                with suppress(OSError):
-                    socket.create_connection((child.HOST, port), timeout=1).close()
+                asking = await asyncio.create_subprocess_exec(
+                    *(*prefix, program, "-port", str(port), "-names"),
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.DEVNULL,
+                )
+                if await asking.wait() == 0:
                     return
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def write_cookie(home: Path, cookie: str | None = None) -> None:

@@ -5,5 +5,6 @@ placeholders stand for, `broker` the Broker.
 """
 
 from s3discovery.brokers.hivemq.broker import HivemqBroker
+from s3discovery.brokers.hivemq.installation import Installation
 
-__all__ = ["HivemqBroker"]
+__all__ = ["HivemqBroker", "Installation"]

@@ -15,6 +15,8 @@ from s3discovery.node import NO_METADATA, Member
 
 log = logging.getLogger(__name__)
 
+_OF_HIVEMQ_4 = "4"  # version of its node files
+
 
 class HivemqBroker:
     """A HiveMQ that runs beside us, or as our child."""
@@ -27,6 +29,7 @@ class HivemqBroker:
         self._host: str | None = None
         self._port: int | None = None
         self._skipped: frozenset[str] = frozenset()
+        self._unreadable = False
 
     @property
     def host(self) -> str | None:
@@ -59,19 +62,32 @@ class HivemqBroker:
                 sorted(skipped),
             )
         self._skipped = skipped
+        self._mind_versions(peers)
 
     async def cluster(self) -> frozenset[str] | None:
         """Return None: HiveMQ tells nobody whom it sees, but in its Control Center and its log."""
         return None
+
+    def _mind_versions(self, peers: frozenset[Member]) -> None:
+        """Warn once if there are HiveMQ nodes that cannot read what we write.
+
+        HiveMQ 4 reads files of its own version alone; HiveMQ 3, as we, reads both."""
+        unread = sorted(peer.cluster_id for peer in peers if peer.version == _OF_HIVEMQ_4)
+        is_unreadable = bool(unread) and self._surroundings.settings.file_version != _OF_HIVEMQ_4
+        if is_unreadable and not self._unreadable:
+            log.warning(
+                "there are node files of HiveMQ 4, whose nodes cannot read ours: set compatibility:hivemq-4, "
+                "and mind that bare durations are seconds then cluster_ids=%r",
+                unread,
+            )
+        self._unreadable = is_unreadable
 
     async def __aenter__(self) -> Self:
         settings, environ = self._surroundings.settings, self._surroundings.environ
         installation = Installation(settings, environ)
         found = installation.whereabouts()
         self._host, self._port = found.host, found.port
-        log.info(
-            "hivemq found config=%r host=%s port=%s", str(installation.path), self._host, self._port
-        )
+        log.info("hivemq found config=%r host=%s port=%s", str(installation.path), self._host, self._port)
         log.info(
             "hivemq asks for its peers by DNS: start it with HIVEMQ_DNS_SERVER_ADDRESS=%s "
             "HIVEMQ_DNS_DISCOVERY_ADDRESS=%s",

@@ -107,6 +107,6 @@ def _system_properties(settings: Settings, environ: Mapping[str, str]) -> Mappin
         return properties_of_jvm(settings.java_pid)
     except OSError as error:
         raise BrokerError(
-            f"java-pid {settings.java_pid} cannot be looked at: {error.strerror}; write the id of the process "
-            "that HiveMQ runs in, or leave it out"
+            f"java-pid {settings.java_pid} cannot be looked at: {error.strerror}; write the id of the "
+            "process that HiveMQ runs in, or leave it out"
         ) from error

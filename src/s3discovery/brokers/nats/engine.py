@@ -30,7 +30,8 @@ from s3discovery.node import Address, Member
 log = logging.getLogger(__name__)
 
 _FIND_LIMIT_S = 30.0  # for a server that is being started beside us
-_JOIN_LIMIT_S = 6.0  # of one attempt; NATS's elections take up to 9 s
+_JOIN_LIMIT_S = 10.0  # of one attempt; NATS's elections take up to 9 s
+_ROUTE_LIMIT_S = 2.0
 _LOOK_EVERY_S = 0.1
 _LOOPBACK = "127.0.0.1"
 
@@ -149,15 +150,15 @@ class NatsBroker:
             raise BrokerError(f"{peer.cluster_id!r} cannot be dialled at {str(peer.address)!r}")
         if await self._belongs_with(peer):
             return
-        urls = [routes.route_url(peer.address, self._access.cluster)]
         if not await self.is_blank():
             await self._wipe()
+        url = routes.route_url(peer.address, self._access.cluster)
         if not self._process.is_ours:
-            await self._route([*self._self_routes(), *urls], await self._process.server())
-        elif self._role is not _Role.JOINER or not self._process.is_running:
-            await self._start_blank(_Role.JOINER, [*self._self_routes(routes.JOINER_ROUTES), *urls])
+            await self._route([*self._self_routes(), url], await self._process.server())
         else:
-            await self._route([*self._self_routes(), *urls], await self._process.server())
+            urls = [*self._self_routes(routes.JOINER_ROUTES), url]
+            if self._role is not _Role.JOINER or not self._process.is_running or self._file.write(urls):
+                await self._start_blank(_Role.JOINER, urls)
         await self._await_membership(peer)
 
     async def apply(self, peers: frozenset[Member]) -> None:
@@ -170,8 +171,7 @@ class NatsBroker:
             routes.route_url(peer.address, self._access.cluster) for peer in allowed
         ]
         if not self._process.is_running:
-            self._file.write(urls)
-            self._check(await self._process.start(self._name, self._own()))
+            await self._start(urls)
         elif self._process.is_ours and await self._was_removed():
             log.warning("nats-server was removed from its cluster while it ran, and is started anew")
             await self._start_blank(_Role.JOINER, self._self_routes(routes.JOINER_ROUTES - 1) + urls)
@@ -202,10 +202,15 @@ class NatsBroker:
     async def _start_blank(self, role: _Role, urls: list[str]) -> None:
         await self._process.stop()
         store.drop_blank_state(self._settings.nats_store_dir or "")
-        self._file.write(urls)
         self._role = role
-        self._check(await self._process.start(self._name, self._own()))
+        await self._start(urls)
         log.info("nats-server started role=%s", role.value)
+
+    async def _start(self, urls: list[str]) -> None:
+        self._file.write(urls)
+        server = await self._process.start(self._name, self._own())
+        self._check(server)
+        self._check_routes(urls, server)
 
     async def _route(self, urls: list[str], server: Server) -> None:
         """Have the running server have these routes."""
@@ -213,16 +218,16 @@ class NatsBroker:
             server = await self._process.reload(server)
             log.info("routes changed count=%d", len(urls) - 1)
         self._check(server)
-        lacking = {routes.place_of(url) for url in urls} - server.routes
-        if lacking:
+        if not _are_read(urls, server):
             # The file was written by an earlier run that did not live to say so, or nobody includes it.
-            server = await self._process.reload(server)
-            if {routes.place_of(url) for url in urls} - server.routes:
-                raise BrokerError(
-                    f"nats-server does not read {self._file.path!r}; write into the cluster block of "
-                    "nats.conf: "
-                    f'include "{self._file.path}" (relative to nats.conf), and no other routes'
-                )
+            self._check_routes(urls, await self._process.reload(server))
+
+    def _check_routes(self, urls: list[str], server: Server) -> None:
+        if not _are_read(urls, server):
+            raise BrokerError(
+                f"nats-server does not read {self._file.path!r}; write into the cluster block of nats.conf: "
+                f'include "{self._file.path}" (relative to nats.conf), and no other routes'
+            )
 
     async def _was_removed(self) -> bool:
         """Tell whether the others removed this server: then JetStream is off, and its state gone."""
@@ -258,12 +263,14 @@ class NatsBroker:
         self._role = None
 
     async def _await_membership(self, peer: Member) -> None:
-        deadline_s = self._clock.monotonic_s() + _JOIN_LIMIT_S
+        begun_s = self._clock.monotonic_s()
         while True:
             meta = await self._monitor.meta()
             if meta is not None and meta.includes(self._name):
                 return
-            if self._clock.monotonic_s() >= deadline_s:
+            waited_s = self._clock.monotonic_s() - begun_s
+            is_there = peer.cluster_id in await self._monitor.connected()
+            if waited_s >= (_JOIN_LIMIT_S if is_there else _ROUTE_LIMIT_S):
                 break
             await self._clock.sleep(_LOOK_EVERY_S)
         if meta is None:
@@ -275,7 +282,7 @@ class NatsBroker:
                 f"the cluster of {peer.cluster_id!r} does not take {self._name!r} yet: NATS takes a "
                 "server back 5 minutes after its removal"
             )
-        if peer.cluster_id in await self._monitor.connected():
+        if is_there:
             raise BrokerError(
                 f"JetStream of {peer.cluster_id!r} has no leader: more than half of its members are down"
             )
@@ -318,6 +325,10 @@ class NatsBroker:
 
     def _self_routes(self, count: int = 1) -> list[str]:
         return routes.self_routes(self._own(), self._access.cluster, count)
+
+
+def _are_read(urls: list[str], server: Server) -> bool:
+    return {routes.place_of(url) for url in urls} <= server.routes
 
 
 def _is_blank_on_disk(store_dir: str) -> bool:

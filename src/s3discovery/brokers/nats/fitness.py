@@ -5,12 +5,14 @@ from s3discovery.brokers.nats.views import Server
 from s3discovery.config import Settings
 from s3discovery.errors import BrokerError
 
+_NAMELESS = "nats-server has made up a name; write server_name into nats.conf, another on every node"
+
 
 def check_settings(settings: Settings) -> None:
     """Raise BrokerError if a server could not be started with `settings`."""
     if settings.cluster_id is None:
         raise BrokerError(
-            "set cluster-id: it becomes the server_name of nats-server, which has to stay the same"
+            "set cluster-id to the server_name of nats.conf (it may be written there as $NATS_SERVER_NAME)"
         )
     if settings.nats_jetstream and settings.nats_store_dir is None:
         raise BrokerError(
@@ -21,9 +23,7 @@ def check_settings(settings: Settings) -> None:
 def check_name(server: Server, settings: Settings) -> None:
     """Raise BrokerError if a server that runs by itself has no name, or another than the settings say."""
     if server.name == server.server_id:
-        raise BrokerError(
-            "nats-server has made up a name; write server_name into nats.conf, another on every node"
-        )
+        raise BrokerError(_NAMELESS)
     if settings.cluster_id is not None and settings.cluster_id != server.name:
         raise BrokerError(
             f"cluster-id is {settings.cluster_id!r}, but nats-server has server_name {server.name!r}; "
@@ -33,6 +33,8 @@ def check_name(server: Server, settings: Settings) -> None:
 
 def check(server: Server, name: str, settings: Settings, *, is_ours: bool) -> None:
     """Raise BrokerError if the server that answers is not the one that the settings describe."""
+    if server.name == server.server_id != name:
+        raise BrokerError(_NAMELESS)
     if server.name != name:
         raise BrokerError(
             f"what answers at nats-monitor-url is the server {server.name!r}, not {name!r}; give every "

@@ -16,7 +16,6 @@ from s3discovery.brokers.nats.views import Json, Meta, Server, read_meta
 from s3discovery.errors import BrokerError
 
 try:
-    import nats
     from nats.aio.client import Client
     from nats.errors import Error, NoRespondersError
 except ImportError as error:
@@ -129,9 +128,10 @@ async def connect(access: Access, server: Server, login: Login | None) -> AsyncI
     """Connect to the server as `login`; raises BrokerError with the cause if that fails."""
     url = access.clients_at(server)
     who = f"user {login.user!r}" if login is not None else "nobody in particular"
+    client = Client()
     try:
         async with asyncio.timeout(2 * _LIMIT_S):
-            client = await nats.connect(
+            await client.connect(
                 url,
                 user=None if login is None else login.user,
                 password=None if login is None else login.password.reveal(),
@@ -142,6 +142,7 @@ async def connect(access: Access, server: Server, login: Login | None) -> AsyncI
                 error_cb=_be_silent,
             )
     except (Error, OSError) as error:  # a TimeoutError is an OSError
+        await _close(client)
         if "authorization" in str(error).lower():
             raise BrokerError(
                 f"nats-server at {url} refused {who}: set the user and password that its accounts have "
@@ -154,8 +155,12 @@ async def connect(access: Access, server: Server, login: Login | None) -> AsyncI
     try:
         yield JetStream(client)
     finally:
-        with suppress(Error, OSError):
-            await client.close()
+        await _close(client)
+
+
+async def _close(client: Client) -> None:
+    with suppress(Error, OSError):
+        await client.close()
 
 
 async def _be_silent(error: Exception) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 from s3discovery.brokers.nats import jetstream
@@ -14,7 +15,7 @@ from s3discovery.child import Child
 from s3discovery.clock import Clock
 from s3discovery.config import Settings
 from s3discovery.errors import BrokerError
-from s3discovery.node import Address
+from s3discovery.node import NO_METADATA, Address
 from s3discovery.program import run_program
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ _LOOK_EVERY_S = 0.05
 _CHECK_LIMIT_S = 10.0
 _PID_LIMIT = 2**22  # Linux: /proc/sys/kernel/pid_max is never more
 _PROGRAM = "nats-server"
+NAME_VARIABLE = "NATS_SERVER_NAME"  # what nats.conf may write as its server_name
 
 
 class Process:
@@ -39,6 +41,7 @@ class Process:
         self._pid_file = settings.nats_pid_file
         self._has_jetstream = settings.nats_jetstream
         self._clock = clock
+        self._environ: Mapping[str, str] = NO_METADATA
 
     @property
     def is_ours(self) -> bool:
@@ -73,11 +76,13 @@ class Process:
             await self._clock.sleep(_LOOK_EVERY_S)
 
     async def start(self, name: str, own: Address) -> Server:
-        """Start it with the server name `name`; raises BrokerError if its places are taken, or it ends."""
+        """Start it as the server `name`; raises BrokerError if its places are taken, or it ends."""
         if self._child is None:
             raise ValueError("a server that runs by itself is not ours to start")
         await self._check_free(own)
-        await self._child.start(("--name", name))
+        # Not as an argument: MQTT wants the name in nats.conf, and refuses to reload without.
+        self._environ = {NAME_VARIABLE: name}
+        await self._child.start(environ=self._environ)
         return await self.awaited(_START_LIMIT_S)
 
     async def stop(self) -> None:
@@ -97,7 +102,7 @@ class Process:
         if self._child is None or not await self._is_valid():
             raise BrokerError(f"nats-server does not take its configuration: {cause}")
         log.warning("nats-server is started anew, as it cannot reload reason=%r", cause)
-        await self._child.restart(("--name", before.name))
+        await self._child.restart(environ=self._environ)
         return await self.awaited(_START_LIMIT_S)
 
     async def _loaded(self, before: Server) -> Server | None:
@@ -121,7 +126,7 @@ class Process:
         command = self._child.command if self._child is not None else ()
         if not command or Path(command[0]).name != _PROGRAM:
             return False
-        await run_program((*command, "-t"), environ=dict(os.environ), limit_s=_CHECK_LIMIT_S)
+        await run_program((*command, "-t"), environ={**os.environ, **self._environ}, limit_s=_CHECK_LIMIT_S)
         return True
 
     def _signal(self) -> None:

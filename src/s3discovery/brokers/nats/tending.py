@@ -35,6 +35,7 @@ class Tending:
         self._peers: Mapping[str, Member] = {}
         self._missing: dict[str, float] = {}  # ids, and since when
         self._said: dict[str, str] = {}  # what was logged last of each topic
+        self._tended: tuple[frozenset[str], int] | None = None  # who was there when all was done
         self._included_s: float | None = None  # since when it is a member
         self.is_ready = False
 
@@ -48,7 +49,8 @@ class Tending:
         self._woken.set()
 
     async def run(self) -> None:
-        """Look after the server until cancelled."""
+        """Look after the server until cancelled, from the first time on that `attend` is called."""
+        await self._woken.wait()
         while True:
             self._woken.clear()
             wait_s = _SOON_S
@@ -105,13 +107,18 @@ class Tending:
 
     async def _tend_copies(self, server: Server, meta: Meta, connected: frozenset[str]) -> bool:
         """Do the next step towards as many copies as there should be; True if there are."""
+        there = (connected, meta.size)
+        if there == self._tended:
+            return True
         online = meta.size - len(meta.down(server.name, connected, {}))
         async with jetstream.connect(self._access, server, self._access.app) as connection:
             while True:
                 streams = await connection.mqtt_streams()
                 step = replicas.next_step(streams, limit=self._copies, size=meta.size, online=online)
                 if step is None:
-                    return replicas.is_done(streams, limit=self._copies, size=meta.size)
+                    is_done = replicas.is_done(streams, limit=self._copies, size=meta.size)
+                    self._tended = there if is_done else None
+                    return is_done
                 await connection.keep(step.stream, step.copies)
                 log.info(
                     "copies of a stream changed stream=%r from=%d to=%d",

@@ -41,7 +41,7 @@ Held = fun() -> D = rabbit_definitions:all_definitions(),
 State = Wait(TENTHS),
 io:format("~s~n", [rabbit_json:encode(#{node => node(), state => State,
   members => Try(fun() -> rabbit_nodes:all() end, []),
-  held => case State of ready -> Held(); _ -> null end})]).
+  held => case State of ready -> Try(Held, null); _ -> null end})]).
 """
 
 

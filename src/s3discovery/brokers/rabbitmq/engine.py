@@ -36,7 +36,7 @@ class RabbitBroker:
         environ = surroundings.environ
         self._ctl = Rabbitmqctl(settings.rabbitmq_ctl, environ, settings.rabbitmq_ctl_timeout_s)
         self._local: LocalNode | None = None
-        self._status: ClusterStatus | None = None
+        self._status: ClusterStatus | CtlError | None = None
         self._status_until_s = 0.0
         self._lost: frozenset[str] = frozenset()
 
@@ -49,6 +49,11 @@ class RabbitBroker:
     def port(self) -> int | None:
         """Its distribution port, once entered."""
         return self._local.port if self._local is not None else None
+
+    @property
+    def runs(self) -> int:
+        """How often rabbitmqctl was run so far: half a second of CPU each."""
+        return self._ctl.runs
 
     async def __aenter__(self) -> Self:
         surroundings = self._surroundings
@@ -120,6 +125,7 @@ class RabbitBroker:
         self.skipped = strangers
         if not self._node.is_settled or self._node.is_startable:
             await self._node.up()
+            self._status = None
 
     async def cluster(self) -> frozenset[str]:
         """Return the nodes that run in the cluster and that this one has not lost to a partition."""
@@ -187,9 +193,10 @@ class RabbitBroker:
             try:
                 self._status = await self._ctl.cluster_status(node.name)
             except CtlError as error:
-                self._status = None
+                self._status = error
                 # Stopped by somebody, it stays so; gone, it may come back as what it was not before.
                 node.is_settled = node.is_settled and error.fault.name == faults.APP_STOPPED
-                raise
             self._status_until_s = loop.time() + _STATUS_LASTS_S
+        if isinstance(self._status, CtlError):
+            raise self._status
         return self._status

@@ -130,7 +130,8 @@ FAULTS: Final = (
     _fault(
         APP_STOPPED,
         r"'rabbit' app(?:lication)? to be running|'rabbit' application not running",
-        "the RabbitMQ application is stopped there; run rabbitmqctl start_app",
+        "the RabbitMQ application is stopped; run rabbitmqctl start_app when it may go on (one that "
+        "cluster_partition_handling = pause_minority has paused goes on by itself)",
     ),
     _fault(
         APP_RUNNING,

@@ -96,8 +96,8 @@ class LocalNode:
         if survey.is_stopped:
             if self.is_settled and not self.is_joining:
                 raise BrokerError(
-                    f"somebody has stopped RabbitMQ on {self.name!r}; "
-                    "run rabbitmqctl start_app when it may go on"
+                    f"RabbitMQ on {self.name!r} was stopped; run rabbitmqctl start_app when it may go on "
+                    "(what cluster_partition_handling = pause_minority has paused goes on by itself)"
                 )
             log.info("rabbitmq application is stopped, starting it node=%r", self.name)
             await self._start_app()

@@ -1,0 +1,70 @@
+// What comes first: what is wrong and its cure, and four figures.
+
+const SIGNS = { bad: "✕", warning: "!", note: "i" };
+const SEVERITY_WORDS = { bad: "Broken", warning: "Warning", note: "Note" };
+const shownTroubles = new Map();
+
+function showTroubles() {
+  const { troubles } = known.status;
+  const area = $("wrong");
+  const now = new Set(troubles.map((trouble) => trouble.kind));
+  for (const kind of shownTroubles.keys()) if (!now.has(kind)) shownTroubles.delete(kind);
+  const cards = troubles.map((trouble) => {
+    if (!shownTroubles.has(trouble.kind)) {
+      const parts = { title: make("bdi"), effect: make("bdi"), cure: make("bdi"), severity: make("span", { class: "unseen" }), sign: make("span", { class: "icon", "aria-hidden": true }) };
+      parts.card = make("article", { class: "trouble" }, parts.sign,
+        make("div", null, make("h3", null, parts.severity, parts.title), make("p", null, parts.effect),
+          make("p", { class: "cure" }, make("strong", null, "What to do: "), parts.cure)));
+      shownTroubles.set(trouble.kind, parts);
+    }
+    const parts = shownTroubles.get(trouble.kind);
+    mark(parts.card, "data-severity", trouble.severity);
+    say(parts.severity, `${SEVERITY_WORDS[trouble.severity]}: `);
+    say(parts.sign, SIGNS[trouble.severity]);
+    for (const name of ["title", "effect", "cure"]) say(parts[name], trouble[name]);
+    return parts.card;
+  });
+  const wanted = cards.length ? cards : [shownTroubles.calm ??= make("p", { class: "calm" }, make("span", { class: "icon", "aria-hidden": true }, "✓"), "Nothing is wrong.")];
+  if (wanted.length !== area.children.length || wanted.some((card, index) => area.children[index] !== card)) area.replaceChildren(...wanted);
+}
+
+const tiles = {};
+function tile(name, value, more, state) {
+  if (!tiles[name]) {
+    tiles[name] = { value: make("bdi"), more: make("bdi") };
+    tiles[name].box = make("div", null, make("dt", null, name), make("dd", null, make("span", { class: "value" }, tiles[name].value), make("span", { class: "more" }, tiles[name].more)));
+    $("tiles").append(tiles[name].box);
+  }
+  say(tiles[name].value, value);
+  say(tiles[name].more, more);
+  mark(tiles[name].box, "data-state", state);
+}
+
+function showTiles() {
+  const { status, members } = known;
+  const { cluster, store } = status;
+  const inside = cluster.groups.reduce((sum, group) => sum + group.length, 0);
+  if (!members.length) tile("Cluster", "Empty", "nobody is there", "warning");
+  else if (cluster.split) tile("Cluster", `Split in ${cluster.groups.length}`, cluster.groups.map((group) => group.length).join(" + ") + " nodes", "bad");
+  else if (cluster.waiting.length) tile("Cluster", `${inside} of ${members.length} in`, `${cluster.waiting.length} waiting`, "warning");
+  else if (cluster.gaps.length) tile("Cluster", "With gaps", counted(cluster.gaps.length, "pair", "pairs"), "warning");
+  else if (!known.isTold) tile("Cluster", "Not told", "no broker reports", "plain");
+  else tile("Cluster", "Whole", "all see each other", "good");
+
+  const late = members.filter((member) => member.late).length;
+  const soonest = members.map(remainingOf).filter((remaining) => remaining !== null && remaining > 0).sort((one, other) => one - other)[0];
+  tile("Members", String(members.length), late ? `${late} late` : soonest === undefined ? "none expires" : `oldest expires in ${length(soonest)}`, late ? "warning" : "good");
+
+  const ago = listedAgo();
+  const when = ago === null ? "not listed yet" : `listed ${length(ago)} ago, every ${interval(status.poll_interval_s)}`;
+  const faulty = store.write_error || store.read_error;
+  tile("Store", !store.answers ? "Failing" : faulty ? "Partly" : ago === null ? "Asked" : "Answers", when, !store.answers ? "bad" : faulty ? "warning" : "good");
+
+  if (status.own === null) tile("This agent", "Observer", "writes nothing", "plain");
+  else tile("This agent", status.own, status.registered ? "registered" : "not registered", status.registered ? "good" : "bad");
+
+  say($("place"), `s3://${status.bucket}/${status.prefix}`);
+  const isBad = status.troubles.some((trouble) => trouble.severity === "bad");
+  const title = `${isBad ? "✕ " : ""}${counted(members.length, "member", "members")} · s3discovery`;
+  if (document.title !== title) document.title = title;
+}

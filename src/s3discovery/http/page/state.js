@@ -1,0 +1,58 @@
+// What is known, and when it was asked: ages go on between two answers.
+
+const known = { status: null, members: [], at: 0, frozen: null, isLost: false, chosen: null, pointed: null };
+
+// Seconds since the answer; it stands still while the agent cannot be asked, since nobody knows what happens then.
+const passed = () => ((known.frozen ?? performance.now()) - known.at) / 1000;
+const ageOf = (member) => (member.age_s === null ? null : member.age_s + passed());
+const remainingOf = (member) => (member.expires_in_s === null ? null : member.expires_in_s - passed());
+const listedAgo = () => {
+  const ago = known.status.store.listed_s_ago;
+  return ago === null ? null : ago + passed();
+};
+
+// How the ring is drawn: "frozen" while the store fails, since a file may be newer than is known.
+function lifeOf(member) {
+  const whole = known.status.file_expiration_s;
+  const remaining = remainingOf(member);
+  if (remaining === null) return { kind: member.age_s === null ? "unknown" : "endless", part: 1 };
+  const part = Math.min(1, Math.max(0, remaining / whole));
+  if (!known.status.store.answers) return { kind: "frozen", part };
+  if (member.late && part < 0.15) return { kind: "ending", part };
+  return { kind: member.late ? "late" : "fresh", part };
+}
+
+const LIVES = {
+  fresh: "refreshed in time", late: "late: a refresh is missing", ending: "late: about to expire",
+  frozen: "kept while the store fails", endless: "never expires", unknown: "age unknown",
+};
+
+// node-2 before node-10, and 10.0.0.2 before 10.0.0.10.
+const { compare: natural } = new Intl.Collator("en", { numeric: true });
+const byName = (one, other) => natural(one.cluster_id, other.cluster_id) || (one.cluster_id < other.cluster_id ? -1 : 1);
+
+function take(status, members) {
+  known.status = status;
+  known.members = [...members.members].sort(byName);
+  known.byId = new Map(known.members.map((member) => [member.cluster_id, member]));
+  known.groupOf = new Map();
+  status.cluster.groups.forEach((group, number) => group.forEach((id) => known.groupOf.set(id, number)));
+  known.short = shortener(known.members.map((member) => member.cluster_id));
+  known.isTold = status.cluster.broker !== null || known.members.some((member) => member.state !== null || member.misses.length > 0);
+  known.at = performance.now();
+  known.frozen = null;
+}
+
+// Who misses whom, of those that are there.
+const missedBy = (member) => member.misses.filter((id) => known.byId.has(id) && id !== member.cluster_id);
+
+// Of these, those that should see each other: parts of a split cluster never do.
+const gapsOf = (member) => missedBy(member).filter((id) => known.groupOf.get(id) === known.groupOf.get(member.cluster_id));
+
+function standingOf(member) {
+  const { groups } = known.status.cluster;
+  const group = known.groupOf.get(member.cluster_id);
+  if (group === undefined) return "waits to join";
+  if (groups.length > 1) return `in part ${group + 1} of ${groups.length}`;
+  return known.isTold ? "in the cluster" : "there; tells nothing of its broker";
+}

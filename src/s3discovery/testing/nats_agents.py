@@ -1,0 +1,219 @@
+"""Agents of NATS nodes for tests: `s3discovery run` as processes, in front of nats-server or beside it."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiomqtt
+
+from s3discovery import wiring
+from s3discovery.brokers.nats import jetstream
+from s3discovery.brokers.nats.access import Access
+from s3discovery.brokers.nats.monitoring import Monitor
+from s3discovery.brokers.nats.views import Meta
+from s3discovery.demo import child
+from s3discovery.errors import BrokerError
+from s3discovery.testing.nats_server import NatsServer, absolute
+from s3discovery.testing.rabbitmq_agents import Link, Store
+from s3discovery.wiring import Origins
+
+LIMIT_S = 90.0
+EXPIRY_S = 5.0
+PREFIX = "hivemq/cluster/nodes/"
+_LOOK_EVERY_S = 0.05
+
+
+class Agent:
+    """`s3discovery run` as a process, and the server that it is in front of or beside."""
+
+    def __init__(self, server: NatsServer, properties: Path, options: Sequence[str] = ()) -> None:
+        self.server = server
+        self.properties = server.folder / "s3discovery.properties"
+        own = "".join(f"{key}:{text}\n" for key, text in server.settings().items())
+        self.properties.write_text(properties.read_text() + own)
+        self.log = server.folder / "agent.log"
+        self._options = options
+        self._process: asyncio.subprocess.Process | None = None
+        origins = Origins(self.properties, environ={})
+        self.access = Access.from_settings(origins.read())
+        self.monitor = Monitor(self.access)
+
+    async def start(self, *options: str, in_front: bool = True) -> None:
+        """Start it with more settings, texts key=value."""
+        given = (f"control-socket={self.server.folder / 'control'}", *self._options, *options)
+        command = [
+            *(*self.server.prefix, sys.executable, "-m", "s3discovery", "run", "-c", str(self.properties)),
+            *(word for option in given for word in ("-o", option)),
+            *(("--", *self.server.command) if in_front else ()),
+        ]
+        self.log.unlink(missing_ok=True)
+        with self.log.open("wb") as log:
+            self._process = await child.start(
+                absolute(command), folder=self.server.folder, environ=dict(os.environ), log=log
+            )
+
+    async def tell(self, *words: str) -> tuple[int, str]:
+        """Run a command of s3discovery for this node; return its exit code and what it printed."""
+        command = (*self.server.prefix, sys.executable, "-m", "s3discovery", *words)
+        socket = f"control-socket={self.server.folder / 'control'}"
+        process = await asyncio.create_subprocess_exec(
+            *(*command, "-c", str(self.properties), "-o", socket),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+        return process.returncode or 0, said.decode(errors="replace")
+
+    @property
+    def said(self) -> str:
+        """All that it and its server have logged so far."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    @property
+    def state(self) -> str:
+        """What it said last of its cluster."""
+        found: list[str] = re.findall(r"\.driver cluster ([a-z].*)", self.said)
+        return found[-1] if found else ""
+
+    async def kill(self, *, with_server: bool = True) -> None:
+        """End it (SIGKILL), and what it started with it, as if the machine died."""
+        if self._process is not None and self._process.returncode is None:
+            if with_server:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+            await self._process.wait()
+
+    async def end(self) -> None:
+        """End it as systemd does (SIGTERM)."""
+        if self._process is not None:
+            await child.end(self._process, limit_s=20.0)
+
+
+class Cluster:
+    """Nodes, their agents, and the store between them."""
+
+    def __init__(self, servers: Sequence[NatsServer], properties: Path, link: Link) -> None:
+        self.properties = properties
+        self.link = link
+        self.agents = [Agent(server, properties) for server in servers]
+
+    def __getitem__(self, number: int) -> Agent:
+        return self.agents[number]
+
+    @property
+    def names(self) -> set[str]:
+        return {agent.server.name for agent in self.agents}
+
+    async def until(
+        self, condition: Callable[[], bool | Awaitable[bool]], what: str, limit_s: float = LIMIT_S
+    ) -> None:
+        """Wait for something to be so; AssertionError with what the agents said last if it does not."""
+        try:
+            async with asyncio.timeout(limit_s):
+                while not await _now(condition):  # noqa: ASYNC110 - logs and servers have no event
+                    await asyncio.sleep(_LOOK_EVERY_S)
+        except TimeoutError:
+            said = "\n".join(f"--- {agent.server.name}\n{agent.said[-4000:]}" for agent in self.agents)
+            raise AssertionError(f"{what}: not within {limit_s:g} s\n{said}") from None
+
+    async def until_said(self, number: int, text: str, limit_s: float = LIMIT_S) -> None:
+        """Wait until an agent has logged something."""
+        await self.until(lambda: text in self[number].said, f"agent {number} says {text!r}", limit_s)
+
+    async def until_formed(self, *numbers: int, count: int) -> None:
+        """Wait until each of these agents says that all is well."""
+        agents = [self[number] for number in numbers]
+        await self.until(
+            lambda: all(agent.state == f"formed {count}/{count}" for agent in agents),
+            f"formed {count}/{count}",
+        )
+
+    async def until_ready(self, *numbers: int) -> None:
+        """Wait until each of these serves MQTT."""
+        agents = [self[number] for number in numbers]
+        await self.until(lambda: all("nats ready" in agent.said for agent in agents), "ready")
+
+    async def meta(self, number: int) -> Meta | None:
+        return await self[number].monitor.meta()
+
+    async def is_one(self, *numbers: int, count: int) -> bool:
+        """Tell whether these follow one leader in a meta group of `count`."""
+        found = [await self.meta(number) for number in numbers]
+        leaders = {meta.leader if meta is not None else "" for meta in found}
+        sizes = {meta.size if meta is not None else 0 for meta in found}
+        return len(leaders) == 1 and "" not in leaders and sizes == {count}
+
+    async def copies(self, number: int) -> set[int]:
+        """Return how many settled copies the MQTT streams have, 0 for one that is not settled."""
+        agent = self[number]
+        server = await agent.monitor.server()
+        async with jetstream.connect(agent.access, server, agent.access.app) as connection:
+            return {each.wanted if each.is_settled else 0 for each in await connection.mqtt_streams()}
+
+    async def files(self) -> set[str]:
+        """Return whose node files are in the bucket."""
+        seen = await wiring.look(Origins(self.properties, environ={}))
+        return {member.cluster_id for member in seen.members}
+
+    async def empty_bucket(self) -> None:
+        """Delete all node files."""
+        origins = Origins(self.properties, environ={})
+        async with origins.open_bucket(origins.read()) as bucket:
+            for entry in (await bucket.list(PREFIX)).entries:
+                await bucket.delete(entry.key)
+
+    async def connect(
+        self, number: int, stack: AsyncExitStack, name: str, *, clean: bool = True
+    ) -> aiomqtt.Client:
+        """Connect an MQTT client, as soon as one is taken."""
+        server = self[number].server
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                client = aiomqtt.Client(
+                    server.host, server.ports["mqtt"], identifier=name, clean_session=clean, timeout=20
+                )
+                try:
+                    return await stack.enter_async_context(client)
+                except aiomqtt.MqttError:
+                    await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def end(self) -> None:
+        """End all agents, and the servers beside them."""
+        await asyncio.gather(*(agent.end() for agent in self.agents))
+        for agent in self.agents:
+            await agent.kill()
+            await agent.server.kill()
+
+
+async def _now(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
+    try:
+        found = condition()
+        return found if isinstance(found, bool) else await found
+    except BrokerError:
+        return False
+
+
+def write_settings(file: Path, store: Store, endpoint: str, **settings: str) -> None:
+    """Write the settings of a new cluster, quicker than anybody would have them.
+
+    `settings` are texts by key, `-` written as `_`."""
+    values = {
+        "s3-bucket-region": "us-east-1",
+        "s3-bucket-name": store.new_bucket(),
+        "file-prefix": PREFIX,
+        "file-expiration": f"{EXPIRY_S:g}s",
+        "update-interval": "1s",
+        "poll-interval": "1s",
+        "stable-margin": "1s",
+        "credentials-type": "access_key",
+        "credentials-access-key-id": store.access_key_id,
+        "credentials-secret-access-key": store.secret_access_key,
+        "s3-endpoint": endpoint,
+    } | {key.replace("_", "-"): text for key, text in settings.items()}
+    file.write_text("".join(f"{key}:{text}\n" for key, text in values.items()))

@@ -1,0 +1,286 @@
+"""Agents of RabbitMQ nodes for tests: `s3discovery run` as processes, and a store that can be cut off."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol
+
+import aiomqtt
+
+from s3discovery import wiring
+from s3discovery.demo import child
+from s3discovery.testing.rabbitmq import BIN, RabbitNode, RabbitNodes
+
+LIMIT_S = 120.0
+EXPIRY_S = 5.0
+PREFIX = "hivemq/cluster/nodes/"
+_LOOK_EVERY_S = 0.05
+
+
+class Store(Protocol):
+    """A running S3 server."""
+
+    endpoint: str
+    access_key_id: str
+    secret_access_key: str
+
+    def new_bucket(self) -> str:
+        """Make an empty bucket; return its name."""
+
+
+class Link:
+    """A TCP proxy before the store: cut, nothing gets through."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.removeprefix("http://").partition(":")
+        self._target = (host, int(port))
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self._more: list[asyncio.Server] = []
+        self._is_cut = False
+        self.endpoint = ""
+
+    async def open(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._serve, child.HOST, port)
+        self.endpoint = f"http://{child.HOST}:{self._server.sockets[0].getsockname()[1]}"
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Serve at one more socket, such as one of another network namespace."""
+        self._more.append(await asyncio.start_server(self._serve, sock=listener))
+
+    def cut(self) -> None:
+        self._is_cut = True
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        self._is_cut = False
+
+    async def close(self) -> None:
+        self.cut()
+        for server in (self._server, *self._more):
+            if server is not None:
+                server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        try:
+            there, back = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        ends = {writer, back}
+        self._writers |= ends
+        try:
+            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        finally:
+            self._writers -= ends
+            for end in ends:
+                end.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.transport.abort()
+
+
+class Agent:
+    """`s3discovery run` as a process, beside or in front of its node.
+
+    `restarts` is how often it ended by itself and was started again, as systemd does."""
+
+    def __init__(self, node: RabbitNode, properties: Path) -> None:
+        self.node = node
+        self.log = node.folder / "agent.log"
+        self._properties = properties
+        self._process: asyncio.subprocess.Process | None = None
+        self._command: tuple[str, ...] | None = None  # while it shall run
+        self.restarts = 0
+
+    async def start(self, *options: str, in_front: bool) -> None:
+        """Start it with more settings, texts key=value, and a new log."""
+        given = (f"rabbitmq-ctl={BIN / 'rabbitmqctl'}", f"control-socket={self.control}", *options)
+        self._command = (
+            *(*self.node.prefix, sys.executable, "-m", "s3discovery", "run", "-c", str(self._properties)),
+            *(word for option in given for word in ("-o", option)),
+            *(("--", *self.node.server) if in_front else ()),
+        )
+        self.log.unlink(missing_ok=True)
+        await self._start(self._command)
+
+    async def revive(self) -> None:
+        """Start it again if it has ended and should not have."""
+        if self._command is not None and self.code is not None:
+            self.restarts += 1
+            await self._start(self._command)
+
+    async def _start(self, command: tuple[str, ...]) -> None:
+        with self.log.open("ab") as log:
+            self._process = await child.start(
+                (shutil.which(command[0]) or command[0], *command[1:]),
+                folder=self.node.folder,
+                environ=self.node.environ,
+                log=log,
+            )
+
+    @property
+    def control(self) -> Path:
+        return self.node.folder / "control"
+
+    @property
+    def said(self) -> str:
+        """All that it has logged so far."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    @property
+    def state(self) -> str:
+        """What it said last of its cluster."""
+        found: list[str] = re.findall(r"driver cluster (.*)", self.said)
+        return found[-1] if found else ""
+
+    @property
+    def code(self) -> int | None:
+        """How it ended, None as long as it has not."""
+        return self._process.returncode if self._process is not None else None
+
+    async def kill(self) -> None:
+        """End it and whatever it started (SIGKILL)."""
+        self._command = None
+        if self._process is not None and self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
+
+    async def end(self) -> None:
+        """End it as systemd does (SIGTERM)."""
+        self._command = None
+        if self._process is not None:
+            await child.end(self._process, limit_s=20.0)
+
+
+class Cluster:
+    """Nodes, their agents, and the store between them."""
+
+    def __init__(self, nodes: RabbitNodes, properties: Path, link: Link) -> None:
+        self.nodes = nodes
+        self.properties = properties
+        self.link = link
+        self.agents = [Agent(node, properties) for node in nodes.nodes]
+
+    def __getitem__(self, number: int) -> Agent:
+        return self.agents[number]
+
+    @property
+    def names(self) -> set[str]:
+        return {node.name for node in self.nodes.nodes}
+
+    async def until(
+        self, condition: Callable[[], bool | Awaitable[bool]], what: str, limit_s: float = LIMIT_S
+    ) -> None:
+        """Wait for something to be so; AssertionError with what the agents said last if it does not."""
+        try:
+            async with asyncio.timeout(limit_s):
+                # Logs and programs have no event to wait for.
+                while not (found if isinstance(found := condition(), bool) else await found):  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK_EVERY_S)
+        except TimeoutError:
+            said = "\n".join(f"--- {agent.node.name}\n{agent.said[-3000:]}" for agent in self.agents)
+            raise AssertionError(f"{what}: not within {limit_s:g} s\n{said}") from None
+
+    async def until_said(self, number: int, text: str) -> None:
+        """Wait until an agent has logged something."""
+        await self.until(lambda: text in self[number].said, f"agent {number} says {text!r}")
+
+    async def until_formed(self, *numbers: int, count: int) -> None:
+        """Wait until each of these agents says that all is well."""
+        agents = [self[number] for number in numbers]
+
+        async def are_formed() -> bool:
+            for agent in agents:
+                await agent.revive()
+            return all(agent.state == f"formed {count}/{count}" for agent in agents)
+
+        await self.until(are_formed, f"formed {count}/{count}")
+
+    async def members(self, number: int) -> set[str]:
+        """Return who belongs to the cluster, as one node says when it is asked directly."""
+        said = await self.nodes[number].tell("eval", '[io:format("~s ", [N]) || N <- rabbit_nodes:all()].')
+        return set(re.findall(r"\S+@\S+", said))
+
+    async def is_one(self, *numbers: int) -> bool:
+        """Tell whether every one of these nodes says that all nodes belong to its cluster."""
+        seen = await asyncio.gather(*(self.members(number) for number in numbers))
+        return all(members == self.names for members in seen)
+
+    async def files(self) -> set[str]:
+        """Return whose node files are in the bucket."""
+        seen = await wiring.look(wiring.Origins(self.properties, environ={}))
+        return {member.cluster_id for member in seen.members}
+
+    async def empty_bucket(self) -> None:
+        """Delete all node files."""
+        origins = wiring.Origins(self.properties, environ={})
+        async with origins.open_bucket(origins.read()) as bucket:
+            for entry in (await bucket.list(PREFIX)).entries:
+                await bucket.delete(entry.key)
+
+    async def connect(
+        self, number: int, stack: AsyncExitStack, name: str, *, clean: bool = True
+    ) -> aiomqtt.Client:
+        """Connect with MQTT 3.1.1; a node that has just joined may not serve clients yet."""
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                client = aiomqtt.Client(
+                    "127.0.0.1",
+                    self.nodes[number].mqtt_port,
+                    identifier=name,
+                    clean_session=clean,
+                    protocol=aiomqtt.ProtocolVersion.V311,
+                )
+                try:
+                    return await stack.enter_async_context(client)
+                except aiomqtt.MqttError:
+                    await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def end(self) -> None:
+        """End all agents."""
+        await asyncio.gather(*(agent.end() for agent in self.agents))
+        for agent in self.agents:
+            await agent.kill()
+
+
+def write_settings(file: Path, store: Store, endpoint: str, **settings: str) -> None:
+    """Write the settings of a new cluster, quicker than anybody would have them.
+
+    `settings` are texts by key, `-` written as `_`."""
+    values = {
+        "s3-bucket-region": "us-east-1",
+        "s3-bucket-name": store.new_bucket(),
+        "file-prefix": PREFIX,
+        "file-expiration": f"{EXPIRY_S:g}s",
+        "update-interval": "1s",
+        "poll-interval": "1s",
+        "stable-margin": "1s",
+        "credentials-type": "access_key",
+        "credentials-access-key-id": store.access_key_id,
+        "credentials-secret-access-key": store.secret_access_key,
+        "s3-endpoint": endpoint,
+        "bind-address": child.HOST,
+        "bind-port": "25672",
+        "broker": "rabbitmq",
+    } | {key.replace("_", "-"): text for key, text in settings.items()}
+    file.write_text("".join(f"{key}:{text}\n" for key, text in values.items()))

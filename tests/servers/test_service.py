@@ -1,0 +1,280 @@
+"""s3discovery as a service: what systemd is told at a real socket, SIGHUP, shell completion."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from s3discovery.bucket import Listing
+from s3discovery.clock import SystemClock
+from s3discovery.discovery import Discovery
+from s3discovery.node import Address, Member
+from s3discovery.running import Running
+from s3discovery.systemd import Systemd, telling
+from s3discovery.testing import FakeClock, MemoryBucket, make_settings
+
+COMMAND = str(Path(sys.executable).with_name("s3discovery"))
+LIMIT_S = 20.0
+# Says in what environment it was started, and notes SIGHUP.
+PROGRAM = """
+import os, signal, sys, time
+log = open(sys.argv[1], "a", buffering=1)
+signal.signal(signal.SIGHUP, lambda *_: log.write("SIGHUP\\n"))
+log.write("told %s\\n" % sorted({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} & set(os.environ)))
+while True:
+    time.sleep(60)
+"""
+
+
+class Server(Protocol):
+    """What the fixture `seaweedfs` gives."""
+
+    endpoint: str
+    access_key_id: str
+    secret_access_key: str
+
+    def new_bucket(self) -> str: ...
+
+
+class Systemds:
+    """The socket that systemd listens at, and what arrived there: one dictionary a datagram."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        self.socket.setblocking(False)
+        self.heard: list[dict[str, str]] = []
+
+    def listen(self) -> None:
+        """Take in what has arrived."""
+        while True:
+            try:
+                text = self.socket.recv(65536).decode()
+            except BlockingIOError:
+                return
+            self.heard.append(dict(line.split("=", 1) for line in text.split("\n")))
+
+    def has(self, **fields: str) -> bool:
+        self.listen()
+        return any(fields.items() <= message.items() for message in self.heard)
+
+    def count(self, name: str) -> int:
+        self.listen()
+        return sum(name in message for message in self.heard)
+
+    def place(self, name: str) -> int:
+        """Which message was the first with this field."""
+        return next(number for number, message in enumerate(self.heard) if name in message)
+
+    def statuses(self) -> list[str]:
+        self.listen()
+        return [message["STATUS"] for message in self.heard if "STATUS" in message]
+
+
+class Bench:
+    """A bucket, a node in front of it, and systemd's end of the socket."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "node.properties"
+        self.systemd = Systemds(folder / "notify.sock")
+        self.settings = {
+            "s3-endpoint": server.endpoint,
+            "s3-bucket-region": "us-east-1",
+            "s3-bucket-name": server.new_bucket(),
+            "file-prefix": "nodes/",
+            "file-expiration": "60s",
+            "update-interval": "20s",
+            "poll-interval": "500ms",
+            "cluster-id": "n1",
+            "external-address": "127.0.0.1",
+            "control-socket": str(folder / "control.sock"),
+            "credentials-type": "access_key",
+            "credentials-access-key-id": server.access_key_id,
+            "credentials-secret-access-key": server.secret_access_key,
+            "log-format": "json",
+        }
+        self.stack = ExitStack()
+
+    def run(self, *arguments: str, watchdog_s: float = 1.0) -> "subprocess.Popen[bytes]":
+        self.write()
+        log = self.stack.enter_context((self.folder / "log").open("ab"))
+        process = subprocess.Popen(
+            (COMMAND, "run", "-c", str(self.file), *arguments),
+            stdout=log,
+            stderr=log,
+            env=os.environ
+            | {"NOTIFY_SOCKET": str(self.systemd.path), "WATCHDOG_USEC": str(int(watchdog_s * 1e6))},
+        )
+        self.stack.callback(_end, process)
+        return process
+
+    def write(self) -> None:
+        self.file.write_text("".join(f"{key}={text}\n" for key, text in self.settings.items()))
+
+    def events(self) -> list[str]:
+        """The events of the log, every line of which must be JSON."""
+        return [json.loads(line)["event"] for line in (self.folder / "log").read_text().splitlines()]
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    end_s = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end_s, f"{what} did not come true"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def bench(seaweedfs: Server, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(seaweedfs, tmp_path)
+    with bench.stack, bench.systemd.socket:
+        yield bench
+
+
+def test_systemd_is_told_from_start_to_end(bench: Bench) -> None:
+    process = bench.run()
+    systemd = bench.systemd
+    until(lambda: systemd.has(READY="1"), "readiness")
+    assert "1 members, formed 1/1" in systemd.statuses()
+    until(lambda: systemd.count("WATCHDOG") >= 2, "the watchdog's food")
+    assert "registered" in bench.events()
+
+    bench.settings["poll-interval"] = "400ms"
+    bench.write()
+    readies = systemd.count("READY")
+    before_us = time.monotonic() * 1e6
+    process.send_signal(signal.SIGHUP)
+    until(lambda: systemd.count("READY") > readies, "the end of the reload")
+    reloading = systemd.heard[systemd.place("RELOADING")]
+    assert before_us <= int(reloading["MONOTONIC_USEC"]) <= time.monotonic() * 1e6
+    until(lambda: "settings applied" in bench.events(), "the new settings")
+
+    process.send_signal(signal.SIGHUP)
+    until(lambda: "settings read again, nothing to apply" in bench.events(), "a reload of nothing new")
+    bench.settings["poll-interval"] = "never"
+    bench.write()
+    process.send_signal(signal.SIGHUP)
+    until(lambda: "settings not applied, the old ones stay in force" in bench.events(), "a refusal")
+    until(lambda: systemd.count("READY") == readies + 3, "the end of that reload")
+    assert process.poll() is None
+
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) == 0
+    assert systemd.has(STOPPING="1")
+
+
+def test_a_store_that_is_down_is_waited_for(bench: Bench) -> None:
+    bench.settings["s3-endpoint"] = "http://127.0.0.1:1"
+    process = bench.run()
+    until(lambda: bench.systemd.count("EXTEND_TIMEOUT_USEC"), "a longer start")
+    assert bench.systemd.statuses()[0].startswith("waiting for the store; store: ")
+    assert bench.systemd.count("READY") == bench.systemd.count("WATCHDOG") == 0
+    process.send_signal(signal.SIGHUP)
+    until(lambda: "settings read again, nothing to apply" in bench.events(), "the reload")
+    assert bench.systemd.count("READY") == 0, "a reload makes nothing ready"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) == 0
+
+
+def test_a_program_behind_us_is_not_to_speak_for_us_and_hears_sighup_too(bench: Bench) -> None:
+    (bench.folder / "program.py").write_text(PROGRAM)
+    notes = bench.folder / "notes"
+    process = bench.run("--", sys.executable, str(bench.folder / "program.py"), str(notes))
+    until(lambda: notes.exists() and notes.read_text(), "the program")
+    assert notes.read_text() == "told []\n"
+    process.send_signal(signal.SIGHUP)
+    until(lambda: "SIGHUP" in notes.read_text(), "SIGHUP at the program")
+    until(lambda: bench.systemd.count("RELOADING"), "the reload")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) in (0, 128 + signal.SIGTERM)
+
+
+class HangingBucket(MemoryBucket):
+    """A bucket whose listings never come, once told so: a deadline that is missing somewhere."""
+
+    hangs = False
+
+    async def list(self, prefix: str) -> Listing:
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await super().list(prefix)
+
+
+async def test_a_poll_that_hangs_starves_the_watchdog(tmp_path: Path) -> None:
+    clock, bucket = FakeClock(), HangingBucket(FakeClock())
+    heard = Systemds(tmp_path / "notify.sock")
+    systemd = Systemd({"NOTIFY_SOCKET": str(heard.path), "WATCHDOG_USEC": "60000000"}, clock)
+    own = Member("own", Address("10.0.0.9", 7800))
+    settings = make_settings(poll_interval="60s")
+    with heard.socket:
+        async with Discovery(settings, bucket, own, clock=clock) as discovery:
+            running = Running(settings, discovery, clock, lambda: None)
+            async with telling(systemd, running):
+                await clock.settle()
+                assert heard.has(READY="1")
+                for _ in range(4):
+                    before = heard.count("WATCHDOG")
+                    await clock.advance(60)
+                    assert heard.count("WATCHDOG") > before
+                bucket.hangs = True
+                await clock.advance(60 + 60 + 360 + 2)
+                before = heard.count("WATCHDOG")
+                await clock.advance(120)
+                assert heard.count("WATCHDOG") == before
+            assert heard.has(STOPPING="1")
+
+
+async def test_nobody_there_harms_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    systemd = Systemd({"NOTIFY_SOCKET": str(tmp_path / "nobody.sock")}, SystemClock())
+    for _ in range(3):
+        systemd.ready()
+    assert [record.getMessage().split(" address")[0] for record in caplog.records] == [
+        "systemd cannot be told"
+    ]
+
+
+def test_a_value_begins_no_field_and_an_abstract_name_is_reached() -> None:
+    name = f"s3discovery-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(f"\0{name}")
+        Systemd({"NOTIFY_SOCKET": f"@{name}"}).tell(STATUS="a\nREADY=1\r\0b")
+        assert listener.recv(1000) == b"STATUS=a READY=1 b"
+
+
+def test_bash_completes_commands_options_and_settings(tmp_path: Path) -> None:
+    if shutil.which("bash") is None:
+        pytest.skip("bash is not installed")
+
+    def complete(*words: str) -> list[str]:
+        script = (
+            f"source <({COMMAND} completion bash)\n"
+            f"COMP_WORDS=({' '.join(words)}) COMP_CWORD={len(words) - 1}\n"
+            f"_s3discovery_completion {COMMAND}\n"
+            'printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        done = subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, timeout=LIMIT_S, check=True, cwd=tmp_path
+        )
+        return done.stdout.split()
+
+    assert complete("s3discovery", "mem") == ["members"]
+    assert complete("s3discovery", "status", "--form") == ["--format"]
+    assert complete("s3discovery", "run", "-o", "log-f") == ["log-format="]

@@ -1,0 +1,244 @@
+"""The driver: what it logs, reports, retries and forgets; on a bucket in memory and a clock moved by hand."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from s3discovery.brokers import Broker
+from s3discovery.discovery import Discovery
+from s3discovery.driver import Driver
+from s3discovery.errors import AccessDeniedError, BrokerError, UnreachableError
+from s3discovery.node import Address, Member
+from s3discovery.testing import (
+    FakeClock,
+    FakeClusters,
+    FakeEngine,
+    MemoryBucket,
+    RecordingBroker,
+    make_settings,
+)
+
+QUICK = {"stable_margin": "1s", "forget_after": "60s"}
+
+
+class Stage:
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.store = MemoryBucket(self.clock)
+        self.clusters = FakeClusters()
+
+    @asynccontextmanager
+    async def run(self, broker: Broker, name: str, **values: str) -> AsyncIterator[tuple[Discovery, Driver]]:
+        settings = make_settings(**(QUICK | values))
+        own = Member(name, Address(f"{name}.example", 7800))
+        async with broker, Discovery(settings, self.store, own, clock=self.clock) as discovery:
+            driver = Driver(discovery, broker, self.clock)
+            task = asyncio.create_task(driver.run())
+            try:
+                yield discovery, driver
+            finally:
+                task.cancel()
+
+    async def until(self, condition: Callable[[], bool], limit_s: float = 60) -> None:
+        begun_s = self.clock.monotonic_s()
+        while not condition():
+            assert self.clock.monotonic_s() - begun_s < limit_s
+            await self.clock.advance(0.5)
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def logged(caplog: pytest.LogCaptureFixture, text: str) -> int:
+    return sum(text in record.getMessage() for record in caplog.records)
+
+
+class TestMesh:
+    """A broker without a state of its own."""
+
+    async def test_a_healthy_cluster_writes_nothing_but_refreshes(self, stage: Stage) -> None:
+        async with stage.run(RecordingBroker(), "a"), stage.run(RecordingBroker(), "b"):
+            await stage.clock.advance(30)
+            before = stage.store.requests["put"]
+            await stage.clock.advance(60)
+            # Each refreshes every 18 to 20 s.
+            assert stage.store.requests["put"] - before <= 2 * 4
+
+    async def test_changes_are_logged_not_ticks(self, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        async with stage.run(RecordingBroker(), "a") as (_, driver):
+            await stage.clock.advance(30)
+            assert driver.state == "formed 1/1"
+            async with stage.run(RecordingBroker(), "b"):
+                await stage.clock.advance(30)
+                assert driver.state == "formed 2/2"
+        assert logged(caplog, "cluster formed 1/1") == 1
+
+    async def test_a_difference_is_reported_when_it_lasts(self, stage: Stage) -> None:
+        broker = RecordingBroker()
+
+        async def blind() -> frozenset[str] | None:
+            return frozenset()
+
+        async with stage.run(RecordingBroker(), "b"), stage.run(broker, "a") as (discovery, driver):
+            await stage.clock.advance(10)
+            cluster, broker.cluster = broker.cluster, blind  # type: ignore[method-assign]
+            await stage.clock.advance(8)
+            assert driver.state == "incomplete 1/2, waiting for 'b'"
+            assert discovery.own is not None
+            assert not discovery.own.report.missing
+            await stage.clock.advance(12)
+            assert discovery.own.report.missing == {"b"}
+            broker.cluster = cluster  # type: ignore[method-assign]
+            await stage.clock.advance(3)
+            assert not discovery.own.report.missing
+            assert driver.state == "formed 2/2"
+
+    async def test_a_refusal_is_told_once_and_tried_again(
+        self, stage: Stage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        broker = RecordingBroker()
+        broker.failure = BrokerError("no")
+        async with stage.run(broker, "a"):
+            await stage.clock.advance(60)
+            assert logged(caplog, "broker refused its peers") == 1
+            broker.failure = None
+            await stage.clock.advance(10)
+            assert broker.applied
+
+
+class TestEngine:
+    async def test_nothing_is_applied_before_it_is_formed(self, stage: Stage) -> None:
+        engine = FakeEngine(stage.clusters, "a")
+        async with stage.run(engine, "a", min_cluster_size="2") as (discovery, driver):
+            await stage.clock.advance(20)
+            assert engine.applied == []
+            assert discovery.own is not None
+            assert discovery.own.report.is_formed is False
+            assert driver.state == "waiting for 1 more node (1/2, min-cluster-size)"
+
+    async def test_a_refusal_is_tried_again_soon(self, stage: Stage) -> None:
+        engine = FakeEngine(stage.clusters, "a")
+        engine.failure = BrokerError("starting")
+        async with stage.run(engine, "a", poll_interval="1h", file_expiration="9h") as (_, driver):
+            await stage.clock.advance(10)
+            engine.failure = None
+            await stage.until(lambda: driver.state == "formed 1/1", 10)
+
+    async def test_one_that_cannot_tell_its_cluster_is_formed_all_the_same(self, stage: Stage) -> None:
+        engine = FakeEngine(stage.clusters, "a")
+
+        async def silent() -> frozenset[str] | None:
+            return None
+
+        engine.cluster = silent  # type: ignore[method-assign]
+        async with stage.run(engine, "a") as (discovery, _):
+            await stage.clock.advance(10)
+            assert discovery.own is not None
+            assert discovery.own.report.is_formed is True
+
+    async def test_leaving_ends_the_driving(self, stage: Stage) -> None:
+        engine = FakeEngine(stage.clusters, "a")
+        async with stage.run(engine, "a") as (_, driver):
+            await stage.until(lambda: driver.state == "formed 1/1")
+            await driver.leave()
+            asked = len(engine.asked)
+            await stage.clock.advance(60)
+            assert len(engine.asked) == asked
+            assert stage.clusters.of("a") == frozenset()
+
+
+class TestDepartures:
+    """`dead` is a member of the broker's cluster that runs no more and has no file."""
+
+    @asynccontextmanager
+    async def run(self, stage: Stage, **values: str) -> AsyncIterator[tuple[FakeEngine, Driver]]:
+        engine = FakeEngine(stage.clusters, "a")
+        stage.clusters.found("a")
+        stage.clusters.running |= {"a"}
+        stage.clusters.join("dead", "a")
+        async with stage.run(engine, "a", **values) as (_, driver):
+            await stage.until(lambda: driver.state == "formed 1/1")
+            yield engine, driver
+
+    async def test_the_dead_are_forgotten_if_that_is_wanted(
+        self, stage: Stage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with self.run(stage, forget_dead="true") as (engine, _):
+            await stage.clock.advance(50)
+            assert "forget" not in engine.asked
+            await stage.clock.advance(30)
+            assert stage.clusters.of("a") == {"a"}
+            await stage.clock.advance(60)
+            assert engine.asked.count("forget") == 1
+            assert logged(caplog, "dead node forgotten cluster_id='dead'") == 1
+
+    async def test_else_they_are_warned_of_once(self, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+        async with self.run(stage) as (engine, _):
+            await stage.clock.advance(120)
+            stage.store.outage = UnreachableError("no answer")
+            await stage.clock.advance(60)
+            stage.store.outage = None
+            await stage.clock.advance(120)
+            assert "forget" not in engine.asked
+            assert logged(caplog, "set forget-dead:true cluster_id='dead'") == 1
+
+    async def test_a_refusal_is_told_once_and_tried_again(
+        self, stage: Stage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with self.run(stage, forget_dead="true") as (engine, driver):
+            forget = engine.forget
+
+            async def refuse(cluster_id: str) -> None:
+                raise BrokerError(f"not yet: {cluster_id}")
+
+            engine.forget = refuse  # type: ignore[method-assign]
+            await stage.clock.advance(90)
+            assert logged(caplog, "dead node could not be forgotten") == 1
+            assert driver.state == "formed 1/1"
+            engine.forget = forget  # type: ignore[method-assign]
+            await stage.clock.advance(20)
+            assert stage.clusters.of("a") == {"a"}
+
+    async def test_nobody_while_the_store_is_down(self, stage: Stage) -> None:
+        async with self.run(stage, forget_dead="true") as (engine, _):
+            await stage.clock.advance(50)
+            stage.store.outage = UnreachableError("no answer")
+            await stage.clock.advance(300)
+            assert "forget" not in engine.asked
+            stage.store.outage = None
+            await stage.clock.advance(50)
+            assert "forget" not in engine.asked, "whoever was dead had no way to come back until now"
+
+    async def test_nobody_while_nothing_can_be_written(self, stage: Stage) -> None:
+        async with self.run(stage, forget_dead="true") as (engine, _):
+            stage.store.failures[("put", "nodes/a")] = AccessDeniedError("read only")
+            await stage.clock.advance(300)
+            assert "forget" not in engine.asked
+
+    async def test_nobody_while_the_broker_does_not_answer(self, stage: Stage) -> None:
+        async with self.run(stage, forget_dead="true") as (engine, _):
+            await stage.clock.advance(50)
+            engine.failure = BrokerError("no answer")
+            await stage.clock.advance(300)
+            engine.failure = None
+            await stage.clock.advance(50)
+            assert "forget" not in engine.asked
+
+    async def test_nobody_who_is_in_the_bucket_when_it_is_emptied(self, stage: Stage) -> None:
+        b = FakeEngine(stage.clusters, "b")
+        async with self.run(stage, forget_dead="true") as (engine, _):
+            async with stage.run(b, "b", forget_dead="true"):
+                await stage.until(lambda: "b" in stage.clusters.of("a"))
+                for _ in range(20):
+                    for key in list(stage.store.keys):
+                        stage.store.drop(key)
+                    await stage.clock.advance(5)
+                assert "b" in stage.clusters.of("a")
+            assert "b" in stage.clusters.of("a")
+            assert engine.applied

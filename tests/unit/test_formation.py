@@ -1,0 +1,429 @@
+"""Forming a cluster, step by step, on a bucket in memory, a clock moved by hand and fake engines."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from s3discovery import seed
+from s3discovery.discovery import Discovery
+from s3discovery.driver import Driver
+from s3discovery.errors import AccessDeniedError, BrokerError, BucketError, UnreachableError
+from s3discovery.node import Address, Member
+from s3discovery.outlook import Outlook
+from s3discovery.seed import Claim, Process, Stage
+from s3discovery.testing import Cable, FakeClock, FakeClusters, FakeEngine, MemoryBucket, make_settings
+
+KEY = ".s3discovery/nodes%2F/seed"
+GHOST = Process("1700000000000-0123456789abcdef", "ghost")
+
+
+class Node:
+    def __init__(self, world: "World", cluster_id: str, **values: str) -> None:
+        self.world = world
+        self.cluster_id = cluster_id
+        self.cable = Cable(world.store)
+        self.engine = FakeEngine(world.clusters, cluster_id)
+        own = Member(cluster_id, Address(f"{cluster_id}.example", 7800))
+        self.discovery = Discovery(make_settings(**values), self.cable, own, clock=world.clock)
+        self.driver = Driver(self.discovery, self.engine, world.clock)
+        self._task = asyncio.create_task(self._live())
+
+    async def _live(self) -> None:
+        async with self.engine, self.discovery:
+            await self.driver.run()
+
+    @property
+    def state(self) -> str:
+        return self.driver.state
+
+    @property
+    def is_formed(self) -> bool:
+        own = self.discovery.own
+        return own is not None and own.report.is_formed is True
+
+    async def end(self, *, kill: bool = False) -> None:
+        if kill:
+            self.cable.cut = UnreachableError("killed")
+        self._task.cancel()
+        while not self._task.done():
+            await self.world.clock.settle()
+
+
+class World:
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.store = MemoryBucket(clock)
+        self.clusters = FakeClusters()
+        self.nodes: list[Node] = []
+
+    async def start(self, cluster_id: str, **values: str) -> Node:
+        node = Node(self, cluster_id, **values)
+        self.nodes.append(node)
+        await self.clock.settle()
+        return node
+
+    async def until(self, condition: Callable[[], bool], limit_s: float = 60) -> float:
+        begun_s = self.clock.monotonic_s()
+        while not condition():
+            states = {node.cluster_id: node.state for node in self.nodes}
+            assert self.clock.monotonic_s() - begun_s < limit_s, states
+            await self.clock.advance(0.5)
+        return self.clock.monotonic_s() - begun_s
+
+    @property
+    def claim(self) -> Claim:
+        return seed.decode(self.store.peek(KEY).body)
+
+    def plant(self, claim: Claim) -> None:
+        body = seed.encode(Claim(claim.founding, claim.owner, claim.stage, claim.joiners, "0" * 16))
+        self.store.plant(KEY, body)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World(FakeClock())
+    async with AsyncExitStack() as stack:
+        yield world
+        for node in world.nodes:
+            stack.push_async_callback(node.end)
+
+
+def formed(*nodes: Node) -> Callable[[], bool]:
+    return lambda: all(node.is_formed for node in nodes)
+
+
+class TestFirstBoot:
+    async def test_three_nodes_take_the_margin_and_little_more(self, world: World) -> None:
+        nodes = [await world.start(f"n{number}", min_cluster_size="3") for number in range(3)]
+        took_s = await world.until(formed(*nodes))
+        assert took_s <= 5 + 4
+        assert world.clusters.of("n0") == {"n0", "n1", "n2"}
+        assert [node.engine.asked.count("found") for node in nodes].count(1) == 1
+        assert world.claim.stage is Stage.FORMED
+
+    async def test_many_nodes_do_not_storm_the_store(self, world: World) -> None:
+        nodes = [await world.start(f"n{number:02d}", min_cluster_size="20") for number in range(20)]
+        await world.until(lambda: len(world.store.keys) == 21, 60)
+        before = world.store.requests.copy()
+        took_s = await world.until(formed(*nodes))
+        spent = world.store.requests - before
+        assert spent["put"] <= 3 * 20 + 20, "a report of each, and few writes of the claim"
+        assert spent["list"] <= 20 * (took_s / 2 + 2)
+
+    async def test_a_single_node(self, world: World) -> None:
+        node = await world.start("n0")
+        assert node.state == "waiting until no node has come or gone for 5 s (stable-margin)"
+        await world.until(formed(node), 8)
+        stages = []
+        for _ in range(2):
+            stages.append(world.claim.stage)
+            await world.clock.advance(70)
+        assert [*stages, world.claim.stage] == [Stage.FOUNDED, Stage.ALONE, Stage.ALONE]
+
+    async def test_it_waits_for_all(self, world: World) -> None:
+        node = await world.start("n0", min_cluster_size="3")
+        await world.clock.advance(300)
+        assert node.state == "waiting for 2 more nodes (1/3, min-cluster-size)"
+        assert KEY not in world.store.keys
+
+    async def test_but_not_for_longer_than_told(self, world: World) -> None:
+        node = await world.start("n0", min_cluster_size="3", min_cluster_timeout="60s")
+        await world.clock.advance(55)
+        assert not node.is_formed
+        await world.until(formed(node), 15)
+
+    async def test_nodes_of_other_kinds_do_not_count(self, world: World) -> None:
+        node = await world.start("n0", min_cluster_size="2")
+        with pytest.raises(AssertionError):
+            await world.until(formed(node), 30)
+        observer = Discovery(
+            make_settings(), world.store, Member("amqtt", Address("a.example", 1)), clock=world.clock
+        )
+        async with observer:
+            with pytest.raises(AssertionError):
+                await world.until(formed(node), 30)
+
+    async def test_an_unreachable_store_is_waited_for(self, world: World) -> None:
+        world.store.outage = UnreachableError("no answer")
+        nodes = [await world.start(f"n{number}", min_cluster_size="2") for number in range(2)]
+        await world.clock.advance(300)
+        assert nodes[0].state == "waiting for the store: no answer"
+        assert nodes[0].engine.asked == []
+        world.store.outage = None
+        await world.until(formed(*nodes))
+
+    async def test_a_store_lost_on_the_way_is_waited_for(self, world: World) -> None:
+        node = await world.start("n0")
+        await world.clock.advance(3)
+        world.store.outage = UnreachableError("no answer")
+        await world.clock.advance(300)
+        assert "found" not in node.engine.asked
+        assert not node.is_formed
+
+    async def test_a_claim_that_may_not_be_written_is_named(self, world: World) -> None:
+        error: BucketError = AccessDeniedError("may not write the key")
+        world.store.failures[("put", KEY)] = error
+        node = await world.start("n0")
+        await world.clock.advance(30)
+        assert node.state == "waiting for the store: may not write the key"
+        assert "found" not in node.engine.asked
+
+    async def test_garbage_in_place_of_the_claim_founds_nothing(self, world: World) -> None:
+        world.store.plant(KEY, b"garbage")
+        node = await world.start("n0")
+        await world.clock.advance(30)
+        assert "delete it from the bucket" in node.state
+        assert "found" not in node.engine.asked
+        world.store.drop(KEY)
+        await world.until(formed(node))
+
+    async def test_an_empty_prefix_is_warned_of_and_the_claim_is_no_node(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        nodes = [await world.start(f"n{number}", file_prefix="") for number in range(2)]
+        await world.until(formed(*nodes))
+        await world.clock.advance(30)
+        assert not nodes[0].discovery.status.problems
+        warned = [record for record in caplog.records if "file-prefix is empty" in record.getMessage()]
+        assert 1 <= len(warned) <= 2
+
+
+class TestWithoutConditions:
+    @pytest.fixture
+    def plain(self, world: World) -> World:
+        world.store.honours_conditions = False
+        return world
+
+    async def test_the_oldest_founds_and_a_warning_is_logged(
+        self, plain: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        values = {"s3_endpoint": "http://127.0.0.1:9", "min_cluster_size": "3"}
+        nodes = []
+        for number in (2, 0, 1):
+            nodes.append(await plain.start(f"n{number}", **values))
+            await plain.clock.advance(0.5)
+        await plain.until(formed(*nodes))
+        assert [node.engine.asked.count("found") for node in nodes] == [1, 0, 0]
+        assert "does not honour conditional writes" in caplog.text
+
+    async def test_a_second_founder_notices(self, plain: World) -> None:
+        node = await plain.start("n0", s3_endpoint="http://127.0.0.1:9")
+        await plain.until(formed(node))
+        plain.plant(Claim("bbbbbbbbbbbbbbbb", GHOST, Stage.FORMED))
+        await plain.clock.advance(5)
+        assert not node.is_formed
+
+
+class TestTakeover:
+    async def test_a_dead_founder_is_replaced_once_its_file_has_expired(self, world: World) -> None:
+        world.plant(Claim("aaaaaaaaaaaaaaaa", GHOST))
+        node = await world.start("n0")
+        await world.until(formed(node))
+        assert world.claim.owner.cluster_id == "n0"
+
+    async def test_not_while_its_file_is_there(self, world: World) -> None:
+        founder = await world.start("n0")
+        founder.engine.hold = lambda what: asyncio.Event().wait() if what == "found" else asyncio.sleep(0)  # type: ignore[assignment,return-value]  # hangs for ever
+        await world.until(lambda: "found" in founder.engine.asked)
+        other = await world.start("n1")
+        await world.clock.advance(120)
+        assert other.state == "waiting for the founder 'n0'"
+        await founder.end(kill=True)
+        world.nodes.remove(founder)
+        await world.until(formed(other), 120)
+
+    async def test_a_founder_whose_claim_was_taken_while_it_founded_is_no_member(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        node = await world.start("n0")
+
+        async def hold(what: str) -> None:
+            if what == "found" and node.engine.asked[-1] == "found":
+                world.plant(Claim("bbbbbbbbbbbbbbbb", GHOST, Stage.FORMED))
+
+        node.engine.hold = hold
+        await world.clock.advance(30)
+        assert node.engine.asked.count("found") == 1
+        assert not node.is_formed
+        assert "allow-reset:true" in node.state
+        assert "was given up meanwhile" in caplog.text
+
+    async def test_a_claim_that_changes_before_it_founds_is_noticed(self, world: World) -> None:
+        put = world.store.put
+
+        async def overtaken(key: str, *args: object, **kwargs: object) -> object:
+            written = await put(key, *args, **kwargs)  # type: ignore[arg-type]  # passed on as it came
+            if key == KEY:
+                world.plant(Claim("bbbbbbbbbbbbbbbb", GHOST, Stage.FORMED))
+            return written
+
+        world.store.put = overtaken  # type: ignore[method-assign,assignment]
+        node = await world.start("n0")
+        await world.clock.advance(30)
+        assert "found" not in node.engine.asked
+
+    async def test_a_claim_written_too_late_is_refused(self, world: World) -> None:
+        """One node has seen that there is no claim; before it writes one, another has founded."""
+        slow = await world.start("n0")
+        put, late, held = world.store.put, asyncio.Event(), asyncio.Event()
+
+        async def delayed(key: str, *args: object, **kwargs: object) -> object:
+            if key == KEY and not held.is_set():
+                held.set()
+                await late.wait()
+            return await put(key, *args, **kwargs)  # type: ignore[arg-type]  # passed on as it came
+
+        world.store.put = delayed  # type: ignore[method-assign,assignment]
+        await world.until(held.is_set)
+        quick = await world.start("n1")
+        await world.until(formed(quick))
+        late.set()
+        await world.until(formed(slow, quick))
+        assert slow.engine.asked.count("found") == 0
+
+    async def test_once_formed_nobody_founds_again(self, world: World) -> None:
+        world.plant(Claim("aaaaaaaaaaaaaaaa", GHOST, Stage.FORMED))
+        node = await world.start("n0")
+        await world.clock.advance(300)
+        assert KEY in node.state
+        assert "found" not in node.engine.asked
+        world.store.drop(KEY)
+        await world.until(formed(node))
+
+    async def test_the_first_to_join_is_in_the_claim_before_it_joins(self, world: World) -> None:
+        founder = await world.start("n0")
+        await world.until(formed(founder))
+        joiner = Node(world, "n1")
+        world.nodes.append(joiner)
+        seen: list[tuple[Process, ...]] = []
+
+        async def hold(what: str) -> None:
+            if what == "join":
+                seen.append(world.claim.joiners)
+
+        joiner.engine.hold = hold
+        await world.until(formed(joiner))
+        assert [process.cluster_id for process in seen[0]] == ["n1"]
+
+
+class TestJoining:
+    async def test_a_newcomer_joins_at_once(self, world: World) -> None:
+        first = [await world.start(f"n{number}") for number in range(2)]
+        await world.until(formed(*first))
+        newcomer = await world.start("n2", stable_margin="1h", min_cluster_size="9")
+        assert await world.until(formed(newcomer)) <= 2
+        assert world.clusters.of("n0") == {"n0", "n1", "n2"}
+
+    async def test_the_next_peer_is_asked_if_one_refuses(self, world: World) -> None:
+        first = [await world.start(f"n{number}") for number in range(2)]
+        await world.until(formed(*first))
+        newcomer = Node(world, "n2")
+        world.nodes.append(newcomer)
+        join = newcomer.engine.join
+        refused: list[str] = []
+
+        async def picky(peer: Member) -> None:
+            if not refused:
+                refused.append(peer.cluster_id)
+                raise BrokerError("no")
+            assert peer.cluster_id not in refused
+            await join(peer)
+
+        newcomer.engine.join = picky  # type: ignore[method-assign]
+        await world.until(formed(newcomer), 10)
+        assert refused
+
+    async def test_a_peer_that_was_replaced_since_the_last_poll_is_not_joined(self, world: World) -> None:
+        first = [await world.start(f"n{number}") for number in range(2)]
+        await world.until(formed(*first))
+        outlook = Outlook(first[1].discovery, world.clock, 0.0)
+        await world.until(lambda: bool(outlook.formed))
+        [peer] = outlook.formed
+        assert (await outlook.look_up(peer, has_reported=True)).cluster_id == "n0"
+        stored = world.store.peek("nodes/n0")
+        reset = {**stored.metadata, "s3discovery-state": "blank"}
+        restarted = {**stored.metadata, "s3discovery-incarnation": GHOST.incarnation}
+        for metadata in (reset, restarted, {}):
+            world.store.plant("nodes/n0", stored.body, metadata)
+            with pytest.raises(BrokerError, match="looking for another"):
+                await outlook.look_up(peer, has_reported=True)
+        world.store.drop("nodes/n0")
+        with pytest.raises(BrokerError, match="looking for another"):
+            await outlook.look_up(peer, has_reported=False)
+
+    async def test_a_node_with_data_comes_back_without_a_margin(self, world: World) -> None:
+        world.clusters.found("n0")
+        node = await world.start("n0", stable_margin="1h", min_cluster_size="9")
+        await world.until(formed(node), 2)
+        assert world.claim.stage is Stage.ALONE
+
+    async def test_a_node_of_another_cluster_is_told_the_cure(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        first = [await world.start(f"n{number}") for number in range(2)]
+        await world.until(formed(*first))
+        world.clusters.found("n2")
+        stranger = await world.start("n2")
+        await world.clock.advance(60)
+        assert not stranger.is_formed
+        assert "set allow-reset:true" in stranger.state
+        told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert sum("allow-reset" in record.getMessage() for record in told) == 1
+
+
+class TestOnceFormed:
+    async def test_a_poll_costs_nothing_more(self, world: World) -> None:
+        nodes = [await world.start(f"n{number}", update_interval="50s") for number in range(2)]
+        await world.until(formed(*nodes))
+        await world.clock.advance(90)
+        before = world.store.requests.copy()
+        asked = [node.engine.asked.count("is_blank") for node in nodes]
+        await world.clock.advance(40)
+        spent = world.store.requests - before
+        assert spent["get"] <= 4, "the refreshed files of the others, and no more"
+        assert spent["put"] <= 2
+        assert [node.engine.asked.count("is_blank") for node in nodes] == asked
+
+    async def test_an_emptied_bucket_gets_its_claim_back(self, world: World) -> None:
+        nodes = [await world.start(f"n{number}") for number in range(3)]
+        await world.until(formed(*nodes))
+        await world.clock.advance(20)
+        asked = [node.engine.asked.count("found") + node.engine.asked.count("join") for node in nodes]
+        for key in list(world.store.keys):
+            world.store.drop(key)
+        await world.clock.advance(15)
+        assert world.claim.stage is Stage.FORMED
+        assert formed(*nodes)()
+        assert asked == [node.engine.asked.count("found") + node.engine.asked.count("join") for node in nodes]
+
+    async def test_a_broker_that_was_reset_joins_again(self, world: World) -> None:
+        nodes = [await world.start(f"n{number}") for number in range(3)]
+        await world.until(formed(*nodes))
+        await world.clock.advance(30)
+        founds = [node.engine.asked.count("found") for node in nodes]
+        world.clusters.remove("n1")
+        await world.until(lambda: world.clusters.of("n1") == {"n0", "n1", "n2"}, 40)
+        assert founds == [node.engine.asked.count("found") for node in nodes]
+
+    async def test_the_last_to_leave_removes_the_claim(self, world: World) -> None:
+        nodes = [await world.start(f"n{number}") for number in range(2)]
+        await world.until(formed(*nodes))
+        await nodes[0].driver.leave()
+        assert world.claim.stage is Stage.FORMED
+        assert world.clusters.of("n1") == {"n1"}
+        await nodes[1].driver.leave()
+        assert KEY not in world.store.keys
+        assert world.clusters.of("n1") == frozenset()
+
+    async def test_a_claim_that_moves_is_written_where_it_belongs(self, world: World) -> None:
+        nodes = [await world.start(f"n{number}") for number in range(2)]
+        await world.until(formed(*nodes))
+        for node in nodes:
+            moved = make_settings(seed_key="elsewhere")
+            await node.discovery.reconfigure(moved, node.cable, node.discovery.own)
+        await world.clock.advance(10)
+        assert seed.decode(world.store.peek("elsewhere").body).stage is Stage.FORMED
+        assert formed(*nodes)()

@@ -1,0 +1,127 @@
+"""What cluster there is, from what every node reports; whatever the reports are."""
+
+import pytest
+
+from s3discovery.node import NO_REPORT, Address, Member, Report
+from s3discovery.topology import (
+    MISSING,
+    STATE,
+    Topology,
+    decode_report,
+    encode_report,
+    topology,
+    without_report,
+)
+
+ADDRESS = Address("h.example", 7800)
+
+
+def member(name: str, is_formed: bool | None = True, *missing: str) -> Member:
+    return Member(name, ADDRESS, report=Report(is_formed, frozenset(missing)))
+
+
+class TestReport:
+    @pytest.mark.parametrize(
+        "report",
+        [
+            NO_REPORT,
+            Report(True),
+            Report(False),
+            Report(None, frozenset({"a"})),
+            Report(True, frozenset({"rabbit@a", "b,c", "ü %2C"})),
+        ],
+    )
+    def test_what_was_written_is_read(self, report: Report) -> None:
+        assert decode_report(encode_report(report)) == report
+
+    def test_nothing_is_written_for_nothing(self) -> None:
+        assert encode_report(NO_REPORT) == {}
+
+    def test_it_fits_into_metadata(self) -> None:
+        written = encode_report(Report(True, frozenset(f"node-{number:04d}" for number in range(1000))))
+        assert len(written[MISSING]) <= 1000
+        assert decode_report(written).missing
+        long = Report(True, frozenset({"a", "b" * 999, "ü" * 500, "z"}))
+        assert encode_report(long)[MISSING] == "a,z"
+        assert MISSING not in encode_report(Report(True, frozenset({"b" * 1024})))
+
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            {STATE: "FORMED"},
+            {STATE: ""},
+            {STATE: "formed,blank"},
+            {MISSING: ""},
+            {MISSING: ",,,"},
+            {MISSING: "%00%0a,%ff"},
+            {MISSING: "%"},
+        ],
+    )
+    def test_what_is_not_understood_counts_as_not_said(self, metadata: dict[str, str]) -> None:
+        report = decode_report(metadata)
+        assert report.is_formed is None
+        assert not any(char in name for name in report.missing for char in "\x00\n")
+
+    def test_it_is_no_other_metadata(self) -> None:
+        metadata = {STATE: "formed", MISSING: "a", "curve": "key"}
+        assert without_report(metadata) == {"curve": "key"}
+
+
+class TestTopology:
+    def test_nobody(self) -> None:
+        assert topology([]) == Topology()
+        assert topology([]).is_whole
+
+    def test_whole(self) -> None:
+        whole = topology([member("c"), member("a"), member("b")])
+        assert whole.groups == (("a", "b", "c"),)
+        assert whole.is_whole
+        assert not whole.is_split
+        assert str(whole) == "formed 3/3"
+
+    def test_brokers_without_a_state(self) -> None:
+        assert str(topology([member("a", None), member("b", None)])) == "formed 2/2"
+
+    def test_waiting(self) -> None:
+        waiting = topology([member("a"), member("b"), member("c", False)])
+        assert waiting.waiting == ("c",)
+        assert not waiting.is_whole
+        assert str(waiting) == "waiting for c (2/3)"
+
+    def test_all_waiting(self) -> None:
+        assert str(topology([member("a", False), member("b", False)])) == "waiting for a, b (0/2)"
+
+    def test_split(self) -> None:
+        split = topology(
+            [member("a", True, "c"), member("b", True, "c"), member("c", True, "a", "b"), member("d", False)]
+        )
+        assert split.is_split
+        assert not split.is_whole
+        assert split.groups == (("a", "b"), ("c",))
+        assert str(split) == "split: a,b | c"
+
+    def test_one_side_telling_is_enough(self) -> None:
+        assert topology([member("a", True, "b"), member("b")]).is_split
+
+    def test_a_gap_is_no_split(self) -> None:
+        gap = topology([member("a", True, "b"), member("b", True, "a"), member("c")])
+        assert not gap.is_split
+        assert gap.gaps == (("a", "b"), ("b", "a"))
+        assert str(gap) == "incomplete: a does not see b, b does not see a"
+
+    def test_a_peer_that_tells_nothing_and_is_seen_by_nobody_is_waited_for(self) -> None:
+        silent = topology([member("a", True, "x"), member("b", True, "x"), member("x", None)])
+        assert not silent.is_split
+        assert silent.waiting == ("x",)
+
+    def test_who_is_missed_and_no_member_makes_no_difference(self) -> None:
+        assert topology([member("a", True, "gone", "a"), member("b")]).is_whole
+
+    def test_two_nodes_that_have_each_lost_the_other(self) -> None:
+        assert str(topology([member("a", True, "b"), member("b", True, "a")])) == "split: a | b"
+
+    def test_hostile_names_break_no_line(self) -> None:
+        hostile = decode_report({STATE: "formed", MISSING: "%0a%1b[2J"})
+        shown = str(topology([Member("a", ADDRESS, report=hostile), member("b")]))
+        assert "\n" not in shown
+        assert "\x1b" not in shown
