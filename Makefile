@@ -21,7 +21,7 @@ SETTING_UP = $(if $(wildcard $@),bringing $(VENV) up to date,first run: setting 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check format docs bench soak constraints clean
+.PHONY: help install demo test check format docs site bench screenshots soak constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name what; do \
@@ -37,22 +37,30 @@ demo: $(VENV)/.installed-demo ## brokers find each other through a real S3 serve
 test: $(VENV)/.installed-dev ## the tests, soak tests left out
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-check: $(VENV)/.installed-dev ## lint, format, types, layers
+check: $(VENV)/.installed-dev ## lint, format, types, layers, documentation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/site
 
 format: $(VENV)/.installed-dev ## rewrites the code as `make check` wants it
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(VENV)/.installed-dev ## writes docs/reference from the code
+docs: $(VENV)/.installed-dev ## writes docs/reference and the manual page from the code
 	$(BIN)/python docs/generate.py
+
+site: docs ## builds the documentation as a site: build/site/index.html
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/site
+	@echo "open build/site/index.html"
 
 bench: $(VENV)/.installed-dev ## measures s3discovery against a control in the same run
 	@$(BIN)/python -m compileall -q src bench
 	$(BIN)/python -m bench $(ARGS)
+
+screenshots: $(VENV)/.installed-dev ## draws docs/images anew, with chromium
+	$(BIN)/python -m pytest -m screenshots $(ARGS) tests/servers/test_page.py
 
 soak: $(VENV)/.installed-dev ## the long tests
 	$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)

@@ -130,11 +130,16 @@ class Agent:
             stack.callback(self._tell_child)
             try:
                 return await self._live(discovery, settings, bucket, own, mark)
+            except asyncio.CancelledError as error:
+                # Kept until all is left: a second cancellation that meets an exit stack under way would make
+                # one of the two its own context, and contextlib would follow that for ever.
+                cancelled = error
             except ExceptionGroup as group:
                 refused, bugs = group.split(DiscoveryError)
                 if refused is None or bugs is not None:
                     raise
                 raise refused.exceptions[0] from group
+        raise cancelled
 
     def _messages(self) -> Mapping[str, int]:
         broker: object = self._broker

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 # What an init passes on; SIGTERM and SIGINT stop the agent, which then stops the child.
 FORWARDED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+_SAY_EVERY_S = 10.0
 _SIGNALLED = 128  # what shells add to the number of the signal that ended a program
 
 
@@ -90,7 +91,7 @@ class Child:
             return None
         self.tell_to_stop()
         try:
-            return _code(await process.wait())
+            return _code(await self._patiently(process))
         except asyncio.CancelledError:
             self.signal(signal.SIGKILL)
             await process.wait()
@@ -100,6 +101,16 @@ class Child:
         """Stop it, and start it again."""
         await self.stop()
         await self.start(arguments, environ)
+
+    async def _patiently(self, process: asyncio.subprocess.Process) -> int:
+        """Wait for its end, and say now and then that it is waited for."""
+        waited_s = 0.0
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SAY_EVERY_S):
+                    return await process.wait()
+            waited_s += _SAY_EVERY_S
+            log.warning("program still ends, waiting pid=%d for_s=%.0f", process.pid, waited_s)
 
     def _end(self) -> "asyncio.Future[int]":
         if self._ended is None:

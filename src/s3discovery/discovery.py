@@ -12,7 +12,6 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
@@ -106,7 +105,8 @@ class Discovery:
         self._nudged = False
         self._allowance = schedule.NudgeAllowance()
         self._left = False
-        self._stack = AsyncExitStack()
+        self._tasks = asyncio.TaskGroup()
+        self._loops: list[asyncio.Task[None]] = []
 
     @property
     def settings(self) -> Settings:
@@ -251,12 +251,11 @@ class Discovery:
             if self._own is not None:
                 await self._leave(self._own)
             raise
-        tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
-        loops = [tasks.create_task(self._poll_forever(), name="poll")]
+        tasks = await self._tasks.__aenter__()
+        self._loops.append(tasks.create_task(self._poll_forever(), name="poll"))
         if self._own is not None:
-            loops.append(tasks.create_task(self._refresh_forever(), name="refresh"))
-            loops.append(tasks.create_task(self._survey_stores(), name="survey"))
-        self._stack.push_async_callback(self._stop, loops)
+            self._loops.append(tasks.create_task(self._refresh_forever(), name="refresh"))
+            self._loops.append(tasks.create_task(self._survey_stores(), name="survey"))
         return self
 
     async def _attempt(self) -> None:
@@ -278,13 +277,21 @@ class Discovery:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if isinstance(exc, asyncio.CancelledError):
-            await self._stack.__aexit__(exc_type, exc, traceback)
-        else:
-            # The task group is not told of the caller's own errors: they reach him as they were raised.
-            await self._stack.aclose()
+        # The task group is told of a cancellation alone: other errors reach the caller as they were raised.
+        cancelled = exc if isinstance(exc, asyncio.CancelledError) else None
+        try:
+            try:
+                await self._stop()
+            except asyncio.CancelledError as again:
+                cancelled = again
+        finally:
+            try:
+                await self._tasks.__aexit__(type(cancelled) if cancelled else None, cancelled, None)
+            except asyncio.CancelledError as raised:
+                if raised is not exc:  # which goes on by itself
+                    raise
 
-    async def _stop(self, loops: list[asyncio.Task[None]]) -> None:
+    async def _stop(self) -> None:
         """Take the own file away first, under the lock of writes: no write of ours can come after it."""
         try:
             # At once, so that it takes as long as one of them at most.
@@ -292,7 +299,7 @@ class Discovery:
             await asyncio.gather(*(self._leave(each) for each in (*own, *self._outdated)))
         finally:
             self._left = True
-            for loop in loops:
+            for loop in self._loops:
                 loop.cancel()
             self._announce()
 

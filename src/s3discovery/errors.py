@@ -1,4 +1,4 @@
-"""Every error of s3discovery; catch `DiscoveryError` to catch them all.
+"""Every error of s3discovery; catch `DiscoveryError` to catch them all::
 
     DiscoveryError
     ├── AddressError                  a host or port that no peer could dial

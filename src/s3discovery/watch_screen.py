@@ -1,7 +1,7 @@
 """What `watch` shows in a terminal: the page in words.
 
-What is wrong stands on top, then the members by the parts of their cluster, then what happened. All of it fits
-the height of the terminal; of many members those come first that something is wrong with.
+What is wrong stands on top, then the members by the parts of their cluster, then what happened. All of it
+fits the height of the terminal; of many members those come first that something is wrong with.
 """
 
 import math
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -72,18 +72,23 @@ class WatchScreen:
     def draw(self, moment: Moment, events: Sequence[Event]) -> None:
         """Show a moment, and the last of `events` (the oldest first)."""
         blocks = "█░" if self._console.encoding.startswith("utf") else "#."
-        self._live.update(screen(moment, events, height=self._console.height, blocks=blocks))
+        self._live.update(screen(moment, events, self._console.size, blocks))
 
 
-def screen(moment: Moment, events: Sequence[Event], *, height: int, blocks: str = "█░") -> Group:
-    """Return what stands in a terminal of `height` lines; `blocks` draw the part of a life left, and the rest."""
+def screen(moment: Moment, events: Sequence[Event], size: ConsoleDimensions, blocks: str = "█░") -> Group:
+    """Return what stands in a terminal of `size`; `blocks` draw what is left of a life, and the rest."""
     wrong = [_wrong(trouble) for trouble in troubles(moment)]
     told = [_line(event) for event in events[-EVENTS_SHOWN:]]
     head = _head(moment)
-    spent = 3 + sum(text.plain.count("\n") + 1 for text in wrong) + len(told)
-    table = _members(moment, max(_ROWS_LEAST, height - spent - 2), blocks)
+    spent = sum(_height(text, size.width) for text in (head, *wrong)) + len(told)
+    around = 4 if wrong else 5  # empty lines, the headings, and how many more there are
+    table = _members(moment, max(_ROWS_LEAST, size.height - spent - around), blocks)
     calm = [] if wrong else [Text("nothing is wrong", "green")]
     return Group(head, *wrong, *calm, Text(), table, Text(), *told)
+
+
+def _height(text: Text, width: int) -> int:
+    return sum(math.ceil(max(1, line.cell_len) / width) for line in text.split("\n"))
 
 
 def _head(moment: Moment) -> Text:

@@ -109,7 +109,7 @@ async def test_three_nodes_started_at_once_are_one_cluster_whatever_befalls_agen
 ) -> None:
     """One story. Node 1 is beside its server, the others are in front of theirs."""
     cluster = await make_cluster(3, beside=1)
-    # Nobody has written routes yet: without any, JetStream ends at its start, until the agent has written one.
+    # Nobody has written routes yet: without any, JetStream ends at its start.
     first = cluster[0]
     await first.start(in_front=False)
     await cluster.until(first.server.routes.exists, "routes are written")

@@ -65,7 +65,6 @@ class Bench:
     def __init__(self, server: Server, folder: Path) -> None:
         self.folder = folder
         self.notes = folder / "notes"
-        self.file = folder / "node.properties"
         self.settings = {
             "s3-endpoint": server.endpoint,
             "s3-bucket-region": "us-east-1",
@@ -89,10 +88,12 @@ class Bench:
     ) -> "subprocess.Popen[bytes]":
         """Start `s3discovery run` in front of the program, or of another."""
         own = (sys.executable, str(self.folder / "program.py"), str(self.notes))
+        return self.start("run", *arguments, "--", *(program or own), before=before)
+
+    def start(self, command: str, *arguments: str, before: tuple[str, ...] = ()) -> "subprocess.Popen[bytes]":
+        """Start a command that goes on."""
         log = self._stack.enter_context((self.folder / "log").open("ab"))
-        process = subprocess.Popen(
-            (*before, *self._command("run", *arguments), "--", *(program or own)), stdout=log, stderr=log
-        )
+        process = subprocess.Popen((*before, *self._command(command, *arguments)), stdout=log, stderr=log)
         self._stack.callback(self._end, process)
         return process
 
@@ -118,8 +119,9 @@ class Bench:
         self._stack.close()
 
     def _command(self, name: str, *arguments: str) -> tuple[str, ...]:
-        self.file.write_text("".join(f"{key}={text}\n" for key, text in self.settings.items()))
-        return (COMMAND, name, "-c", str(self.file), *arguments)
+        file = self.folder / f"{self.settings['cluster-id']}.properties"
+        file.write_text("".join(f"{key}={text}\n" for key, text in self.settings.items()))
+        return (COMMAND, name, "-c", str(file), *arguments)
 
     def _end(self, process: "subprocess.Popen[bytes]") -> None:
         if process.poll() is None:
@@ -188,6 +190,25 @@ def test_a_second_signal_ends_a_program_that_does_not(bench: Bench) -> None:
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert process.wait(LIMIT_S) == 128 + signal.SIGKILL
+
+
+def test_two_signals_at_once_end_it_as_well(bench: Bench) -> None:
+    """The second one meets the node in the middle of leaving, wherever that is."""
+    nodes = []
+    for number in range(6):
+        bench.settings |= {
+            "cluster-id": f"n{number}",
+            "external-port": str(7801 + number),
+            "control-socket": str(bench.folder / f"{number}.sock"),
+        }
+        nodes.append(bench.start("run"))
+    until(lambda: len(bench.members()) == len(nodes), "the nodes")
+    for number, node in enumerate(nodes):
+        node.send_signal(signal.SIGINT)
+        time.sleep((0.0005, 0.002, 0.004, 0.008, 0.012, 0.02)[number])
+        node.send_signal(signal.SIGINT)
+    for node in nodes:
+        assert node.wait(LIMIT_S) in (0, 1, 130)
 
 
 def test_a_program_that_is_killed_ends_the_agent_with_a_shells_code(bench: Bench) -> None:

@@ -334,12 +334,12 @@ async def test_a_node_that_was_removed_while_it_ran_starts_anew_and_waits(make_n
 
 
 async def _is_off(node: Node) -> bool:
-    return (await node.monitor.server()).store_dir is None
+    return await node.monitor.meta() is None
 
 
 async def _applied(node: Node, *others: Node) -> bool:
     await node.engine.apply(frozenset(other.member() for other in others))
-    return node.engine._role is not None and (await node.monitor.server()).store_dir is not None
+    return await node.monitor.meta() is not None
 
 
 async def test_passwords_and_certificates_are_used_and_kept(make_node: MakeNode, tmp_path: Path) -> None:

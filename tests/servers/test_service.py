@@ -17,8 +17,11 @@ from typing import Protocol
 import pytest
 
 from s3discovery.bucket import Listing
+from s3discovery.cli.readiness import ask_readiness
 from s3discovery.clock import SystemClock
+from s3discovery.demo.child import choose_ports
 from s3discovery.discovery import Discovery
+from s3discovery.errors import ControlError
 from s3discovery.node import Address, Member
 from s3discovery.running import Running
 from s3discovery.systemd import Systemd, telling
@@ -205,6 +208,49 @@ def test_a_program_behind_us_is_not_to_speak_for_us_and_hears_sighup_too(bench: 
     until(lambda: bench.systemd.count("RELOADING"), "the reload")
     process.send_signal(signal.SIGTERM)
     assert process.wait(LIMIT_S) in (0, 128 + signal.SIGTERM)
+
+
+def test_a_health_check_asks_the_node_that_runs_here(bench: Bench) -> None:
+    def ask(*arguments: str) -> tuple[int, str]:
+        done = subprocess.run(
+            (COMMAND, "status", "--here", "-c", str(bench.file), *arguments),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+            env=os.environ | {"http_proxy": "http://127.0.0.1:1"},
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    bench.write()
+    code, said = ask()
+    assert (code, "http-port: is missing; --here asks the node there" in said) == (2, True)
+    bench.settings["http-port"] = str(choose_ports(["http"])["http"])
+    bench.settings["http-token"] = "t0ken"
+    bench.write()
+    code, said = ask()
+    assert (code, "no node answers at 127.0.0.1:" in said) == (1, True)
+    process = bench.run()
+    until(lambda: ask()[0] == 0, "health")
+    assert ask("--format", "json") == (0, '{"ready": true, "reason": "ready"}\n')
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) == 0
+
+
+async def test_an_answer_of_somebody_else_is_no_health(unused_tcp_port_factory: Callable[[], int]) -> None:
+    port = unused_tcp_port_factory()
+    answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", b"nonsense\r\n\r\n"]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answers.pop(0))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", port):
+        for said in ("no s3discovery", "no node answers"):
+            with pytest.raises(ControlError, match=said):
+                await asyncio.to_thread(ask_readiness, make_settings(http_port=str(port)))
 
 
 class HangingBucket(MemoryBucket):

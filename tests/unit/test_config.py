@@ -61,6 +61,7 @@ WRONG_HOSTS = [
     "h/",
 ]
 WRONG_PORTS = ["-1", "65536", "x", "0x10", "1.0", "7800 ", " 7800", "99999999999999999999", "--1", "7_800"]
+NATS_LOGINS = ("cluster", "system", "app", "mqtt")
 WRONG_REGIONS = [
     "US_EAST_1",
     "us east 1",
@@ -197,6 +198,30 @@ WRONG: dict[str, list[str]] = {
     "forget-dead": ["yes", "1", "true "],
     "forget-after": WRONG_DURATIONS,
     "leave-on-stop": ["no", "0", "false "],
+    "nats-routes-file": [" ", "a\nb"],
+    "nats-pid-file": [" ", "a\nb"],
+    "nats-jetstream": ["yes", "1", "true "],
+    "nats-store-dir": [" ", "a\nb"],
+    "nats-replicas": ["0", "6", "x"],
+    "nats-monitor-url": [
+        "",
+        "127.0.0.1:8222",
+        "nats://a:1",
+        "http://a",
+        "http://u:s3cr3t@a:1",
+        "http://a:1/x",
+    ],
+    "nats-url": ["a:1", "http://a:1", "nats://a", "nats://u:s3cr3t@a:1", "tls://a:0"],
+    "nats-mqtt-url": ["a:1", "mqtt://a", "mqtts://a:99999"],
+    "nats-cluster-user": ["a b"],
+    "nats-cluster-password": ["s3cr3t "],
+    "nats-system-user": ["a b"],
+    "nats-system-password": ["s3cr3t "],
+    "nats-app-user": ["a b"],
+    "nats-app-password": ["s3cr3t "],
+    "nats-mqtt-user": ["a b"],
+    "nats-mqtt-password": ["s3cr3t "],
+    "nats-tls-ca": [" ", "a\nb"],
     "command": ["a | b", "a 'b", "a {own_hots}", "{own_id}", "[1]", "a {join_id}"],
     "command-cluster": ["a;", "a && "],
     "command-join": ["a > b", "a {forget_id}"],
@@ -351,6 +376,17 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
     "forget-dead": [("true", True), ("false", False)],
     "forget-after": [("0", 0.0), ("10m", 600.0)],
     "leave-on-stop": [("true", True), ("false", False)],
+    "nats-routes-file": [("/etc/nats/routes.conf", "/etc/nats/routes.conf"), ("", None)],
+    "nats-pid-file": [("/run/nats.pid", "/run/nats.pid"), ("", None)],
+    "nats-jetstream": [("false", False), ("TRUE", True)],
+    "nats-store-dir": [("/var/lib/nats", "/var/lib/nats"), ("", None)],
+    "nats-replicas": [("1", 1), ("5", 5)],
+    "nats-monitor-url": [("https://[::1]:8222", "https://[::1]:8222")],
+    "nats-url": [("tls://a:4222", "tls://a:4222"), ("", None)],
+    "nats-mqtt-url": [("mqtts://a:8883", "mqtts://a:8883"), ("", None)],
+    **{f"nats-{who}-user": [("a", "a")] for who in NATS_LOGINS},
+    **{f"nats-{who}-password": [("p/@:", Secret("p/@:"))] for who in NATS_LOGINS},
+    "nats-tls-ca": [("/ca.pem", "/ca.pem"), ("", None)],
     "command": [
         ("a b", (("a", "b"),)),
         ("a 'b c' && [ {peers...}", (("a", "b c"), ("[", "{peers...}"))),
@@ -377,6 +413,8 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
 }
 # What some keys are nothing without.
 BESIDE: dict[str, dict[str, str]] = {
+    **{f"nats-{who}-user": {f"nats-{who}-password": "p"} for who in NATS_LOGINS},
+    **{f"nats-{who}-password": {f"nats-{who}-user": "u"} for who in NATS_LOGINS},
     "kms-key-id": {"server-side-encryption": "aws:kms"},
     "bucket-key": {"server-side-encryption": "aws:kms"},
     "command-join": {"command-cluster": "a"},

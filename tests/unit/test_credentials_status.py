@@ -1,14 +1,10 @@
-"""When the credentials end is known to status, and to those who watch."""
-
-import io
+"""When the credentials end is known to status."""
 
 import pytest
-from rich.console import Console
 
-from s3discovery import screens
 from s3discovery.bucket import Expiring
 from s3discovery.credentials import Credentials, FixedCredentials
-from s3discovery.discovery import Discovery, Status
+from s3discovery.discovery import Discovery
 from s3discovery.kinds import Secret
 from s3discovery.s3 import S3Bucket
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
@@ -34,16 +30,3 @@ def test_the_bucket_on_s3_knows_when_it_has_asked() -> None:
     bucket = S3Bucket.from_settings(make_settings(), FixedCredentials(keys))
     assert isinstance(bucket, Expiring)
     assert bucket.credentials_expire_s is None
-
-
-@pytest.mark.parametrize(
-    ("until_s", "shown"),
-    [(END_S, "credentials until 2027-01-15 08:00:00 UTC"), (None, ""), (1e15, "credentials until ?")],
-)
-def test_watch_shows_it(monkeypatch: pytest.MonkeyPatch, until_s: float | None, shown: str) -> None:
-    out = io.StringIO()
-    monkeypatch.setattr(screens, "Console", lambda: Console(file=out, width=200, force_terminal=True))
-    with screens.WatchScreen("s3://bucket/") as screen:
-        screen.draw([], None, Status(credentials_until_s=until_s))
-    assert shown in out.getvalue()
-    assert ("credentials until" in out.getvalue()) == bool(shown)

@@ -114,5 +114,8 @@ def test_the_wheel_ships_types_licence_and_command(tmp_path: Path) -> None:
         metadata = next(name for name in names if name.endswith("/entry_points.txt"))
         assert "s3discovery = s3discovery.cli:main" in archive.read(metadata).decode()
     assert "s3discovery/py.typed" in names
+    page = {path.name for path in (ROOT / "src/s3discovery/http/page").iterdir() if path.suffix != ".py"}
+    assert {f"s3discovery/http/page/{name}" for name in page - {"__pycache__"}} <= set(names)
+    assert {"index.html", "style.css", "main.js"} <= page
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"s3discovery"}

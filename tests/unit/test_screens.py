@@ -3,15 +3,12 @@
 import io
 import json
 import re
-from dataclasses import replace
 
 import pytest
 from rich.console import Console, RenderableType
 
 from s3discovery import screens
 from s3discovery.config import Resolved
-from s3discovery.discovery import Status
-from s3discovery.errors import UnreachableError
 from s3discovery.membership import Change
 from s3discovery.node import Address, Member
 
@@ -123,27 +120,3 @@ def test_waiting_is_silent_where_nobody_looks_on(capsys: pytest.CaptureFixture[s
     with screens.waiting("looking"):
         pass
     assert capsys.readouterr() == ("", "")
-
-
-class TestWatchScreen:
-    def shown(self, screen: screens.WatchScreen, status: Status, *members: Member) -> str:
-        screen.draw(members, NOW_S, status)
-        return rendered(screen._live.get_renderable())
-
-    def test_shows_members_skipped_files_and_the_last_changes(self) -> None:
-        screen = screens.WatchScreen("s3://bucket/nodes/")
-        for number in range(12):
-            screen.note(Change("joined", member(f"n{number}")))
-        text = self.shown(screen, Status(problems={"nodes/bad": "is empty"}), member(MARKUP))
-        assert "1 members in s3://bucket/nodes/" in text
-        assert "store answers" in text
-        assert MARKUP in text
-        assert "skipped 'nodes/bad': is empty" in text
-        assert "joined n11" in text
-        assert "joined n1\n" not in text
-
-    def test_says_why_the_store_does_not_answer(self) -> None:
-        status = replace(Status(), error=UnreachableError("no route to the store"))
-        text = self.shown(screens.WatchScreen("s3://b/"), status)
-        assert "no route to the store" in text
-        assert "store answers" not in text

@@ -51,7 +51,10 @@ def guard(
         try:
             response = await handler(request)
         except web.HTTPException as error:
-            return refusal(error.status, error.reason)
+            refused_so = refusal(error.status, error.reason)
+            if "Allow" in error.headers:
+                refused_so.headers["Allow"] = error.headers["Allow"]
+            return refused_so
         if not response.prepared:
             for name, text in HEADERS.items():
                 response.headers.setdefault(name, text)

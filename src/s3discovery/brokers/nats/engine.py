@@ -231,7 +231,13 @@ class NatsBroker:
 
     async def _was_removed(self) -> bool:
         """Tell whether the others removed this server: then JetStream is off, and its state gone."""
-        return self._has_jetstream and (await self._process.server()).store_dir is None
+        if (
+            self._role is not _Role.MEMBER
+            or not self._has_jetstream
+            or await self._monitor.meta() is not None
+        ):
+            return False
+        return store.read_state(self._settings.nats_store_dir or "") is None
 
     async def _belongs_with(self, peer: Member) -> bool:
         if not self._process.is_running:

@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 
 _SOON_S, _SELDOM_S = 1.0, 30.0
 _MISSING_S = 5.0  # longer than a route takes
+_NO_STREAMS = (
+    "no streams of MQTT in the account of nats-app-user, so nobody keeps copies of them; set it to a user of "
+    "the account that MQTT clients use"
+)
 _GATHER_S = 10.0  # for members that are about to join
 
 
@@ -114,6 +118,10 @@ class Tending:
         async with jetstream.connect(self._access, server, self._access.app) as connection:
             while True:
                 streams = await connection.mqtt_streams()
+                lost = "" if streams or server.mqtt is None else _NO_STREAMS
+                self._say("streams", lost)
+                if lost:
+                    return True
                 step = replicas.next_step(streams, limit=self._copies, size=meta.size, online=online)
                 if step is None:
                     is_done = replicas.is_done(streams, limit=self._copies, size=meta.size)

@@ -35,17 +35,13 @@ function layOut(members, width, density, isMesh) {
   const count = members.length;
   if (isMesh && count <= MESH_LIMIT && density.aged) {
     const reach = count === 1 ? 0 : Math.max(count === 2 ? 64 : 78, 56 / Math.sin(Math.PI / count));
-    const size = { width: 2 * reach + 116, height: (count < 3 ? 0 : 2 * reach) + 104 };
-    if (size.width <= width) {
-      const turn = count === 2 ? Math.PI : -Math.PI / 2;
-      const depth = count < 3 ? 0 : reach;
-      const places = members.map((_, index) => {
-        const angle = turn + (2 * Math.PI * index) / count;
-        return [size.width / 2 + reach * Math.cos(angle), 38 + depth + depth * Math.sin(angle)];
-      });
-      if (count === 3) size.height -= 38; // the triangle stands on its base
-      return { ...size, places, isMesh: true, radius: 24 };
-    }
+    const turn = count === 2 ? Math.PI : -Math.PI / 2;
+    const places = members.map((_, index) => {
+      const angle = turn + (2 * Math.PI * index) / count;
+      return [reach + 58 + reach * Math.cos(angle), 38 + (count < 3 ? 0 : reach + reach * Math.sin(angle))];
+    });
+    const size = { width: 2 * reach + 116, height: Math.max(...places.map(([, y]) => y)) + 66 };
+    if (size.width <= width) return { ...size, places, isMesh: true, radius: 24 };
   }
   const fit = Math.max(1, Math.floor(width / density.width));
   const columns = Math.min(fit, count, known.status.cluster.groups.length > 1 ? Math.ceil(Math.sqrt(count * 1.7)) : fit);
