@@ -1,4 +1,4 @@
-"""`make bench`, or: .venv/bin/python -m bench [--quick] [--only polls|start|join|messages] [--json FILE]"""
+"""`make bench`, or: .venv/bin/python -m bench [--quick] [--only PART] [--json FILE]"""
 
 import argparse
 import json
@@ -34,11 +34,18 @@ def _messages(quick: bool) -> Part:
     return rates.measure(quick=quick)
 
 
+def _serving(quick: bool) -> Part:
+    from bench import serving
+
+    return serving.measure(quick=quick)
+
+
 _PARTS: dict[str, Callable[[bool], Part]] = {
     "polls": _polls,
     "start": _start,
     "join": _join,
     "messages": _messages,
+    "serving": _serving,
 }
 
 

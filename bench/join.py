@@ -15,13 +15,14 @@ from bench.report import Figure, Part, progress, show_figures
 from bench.store import BUCKET, settings_of
 from s3discovery.clock import SystemClock
 from s3discovery.demo import child
+from s3discovery.demo.brokers.amqtt import AmqttNodes
 from s3discovery.demo.client import connected, receive
 from s3discovery.demo.node import Node
 from s3discovery.demo.seaweedfs import SeaweedFS
 
 RUNS, QUICK_RUNS = 5, 3
 WANTED_S = 2.0
-FIRST, LATE = ("n1", "n2", "n3"), "n4"
+FIRST, LATE = (1, 2, 3), 4
 _LIMIT_S = 60.0
 
 _clock = SystemClock()
@@ -64,20 +65,24 @@ async def _join_once(store: SeaweedFS, prefix: str) -> float:
         file = folder / "s3discovery.properties"
         texts = settings_of(store, prefix, poll_interval="60s", bind_address=child.HOST)
         file.write_text("".join(f"{key}={text}\n" for key, text in texts.items()))
-        ports = child.choose_ports([*FIRST, LATE])
+        brokers = AmqttNodes(folder)
         async with AsyncExitStack() as stack:
-            nodes = [await stack.enter_async_context(Node(each, folder, file, ports[each])) for each in FIRST]
-            await asyncio.gather(*(node.wait_until(lambda seen: seen == set(FIRST)) for node in nodes))
+            nodes = [
+                await stack.enter_async_context(Node(number, brokers.launch(number), folder, file))
+                for number in FIRST
+            ]
+            ids = {node.cluster_id for node in nodes}
+            await asyncio.gather(*(node.wait_until(lambda seen: seen == ids) for node in nodes))
             clients = [await stack.enter_async_context(connected(node)) for node in nodes]
             for client in clients:
                 await client.subscribe("in", qos=1)
             began_s = _clock.monotonic_s()
-            late = await stack.enter_async_context(Node(LATE, folder, file, ports[LATE]))
+            late = await stack.enter_async_context(Node(LATE, brokers.launch(LATE), folder, file))
             newcomer = await stack.enter_async_context(connected(late))
             await newcomer.subscribe("out", qos=1)
             await newcomer.publish("in", b"hello", qos=1)
             await asyncio.gather(*(receive(client, b"hello") for client in clients))
-            for each, client in zip(FIRST, clients, strict=True):
-                await client.publish("out", each.encode(), qos=1)
-            await receive(newcomer, *(each.encode() for each in FIRST))
+            for node, client in zip(nodes, clients, strict=True):
+                await client.publish("out", node.cluster_id.encode(), qos=1)
+            await receive(newcomer, *(node.cluster_id.encode() for node in nodes))
             return _clock.monotonic_s() - began_s

@@ -24,6 +24,7 @@ from typing import Any
 
 from amqtt.broker import Broker as Amqtt
 
+from s3discovery.brokers import Surroundings
 from s3discovery.brokers.amqtt import AmqttBroker
 from s3discovery.config import Settings, parse
 from s3discovery.node import Address, Member
@@ -97,7 +98,7 @@ async def serve(name: str) -> None:
         await asyncio.to_thread(sys.stdin.readline)
         print("ready", flush=True)
         await asyncio.Event().wait()
-    async with AmqttBroker(_settings(), name, lambda: None) as broker:
+    async with AmqttBroker(Surroundings(_settings(), name)) as broker:
         mqtt = int(broker.listener.rpartition(":")[2])
         print(
             json.dumps({"id": name, "mqtt": mqtt, "mesh": broker.port, "meta": dict(broker.metadata)}),

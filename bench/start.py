@@ -6,12 +6,8 @@ a proxy in front of the store, which notes when the store's answer to the PUT pa
 
 import asyncio
 import statistics
-import sys
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
+from bench.process import COMMAND, processor_s, resident_mib, run_node
 from bench.proxy import Proxy
 from bench.report import Figure, Part, progress, show_figures
 from bench.sources import measure_sources
@@ -19,13 +15,13 @@ from bench.store import BUCKET, fill, settings_of
 from s3discovery.clock import SystemClock
 from s3discovery.demo.seaweedfs import SeaweedFS
 
-COMMAND = Path(sys.executable).with_name("s3discovery")
 WANTED_START_S = 0.5
 WANTED_MIB = 55.0
+WANTED_DOCTOR_S = 3.0
+DOCTOR_RUNS = 3
 RUNS, QUICK_RUNS = 11, 7
 FILES, POLLS = 200, 20
 IDLE_S, QUICK_IDLE_S = 20.0, 6.0
-_STOP_LIMIT_S = 10.0
 
 _clock = SystemClock()
 
@@ -50,6 +46,8 @@ async def _measure(runs: int, idle_s: float) -> tuple[list[Figure], list[float]]
         starts_s = [await _start_once(store) for _ in range(runs + 1)][1:]
         start_s = statistics.median(starts_s)
         spread = f"min {min(starts_s):.2f}, max {max(starts_s):.2f}; the originals 1.0 to 1.4"
+        progress("doctor")
+        doctor_s = statistics.median([await _examine_once(store) for _ in range(DOCTOR_RUNS)])
         progress("memory and idle time")
         memory_mib = await _memory(store)
         idle_ms = await _idle(store, idle_s)
@@ -71,6 +69,14 @@ async def _measure(runs: int, idle_s: float) -> tuple[list[Figure], list[float]]
             memory_mib < WANTED_MIB,
             "the originals 200",
         ),
+        Figure(
+            "doctor on a healthy set-up",
+            doctor_s,
+            "s",
+            f"< {WANTED_DOCTOR_S:g}",
+            doctor_s < WANTED_DOCTOR_S,
+            f"median of {DOCTOR_RUNS}",
+        ),
         Figure("processor time a second, poll-interval 60 s", idle_ms, "ms/s"),
     ], starts_s
 
@@ -78,64 +84,41 @@ async def _measure(runs: int, idle_s: float) -> tuple[list[Figure], list[float]]
 async def _start_once(store: SeaweedFS) -> float:
     async with Proxy(store.endpoint) as proxy:
         begun_s = _clock.monotonic_s()
-        async with _node(settings_of(store, "start/", proxy.endpoint)):
+        async with run_node(settings_of(store, "start/", proxy.endpoint)):
             return await proxy.wait_for("PUT") - begun_s
+
+
+async def _examine_once(store: SeaweedFS) -> float:
+    """Return how long the command took, from start to end, in which all was well."""
+    texts = settings_of(store, "doctor/") | {"external-address": "10.0.0.1"}
+    options = [f"-o{key}={text}" for key, text in texts.items()]
+    begun_s = _clock.monotonic_s()
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, "doctor", "--strict", *options, stdout=asyncio.subprocess.PIPE, cwd="/"
+    )
+    out, _ = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"doctor found something wrong:\n{out.decode()}")
+    return _clock.monotonic_s() - begun_s
 
 
 async def _memory(store: SeaweedFS) -> float:
     """Return the resident MiB of a node that has polled 20 times among 200 files."""
     async with Proxy(store.endpoint) as proxy:
         texts = settings_of(store, "memory/", proxy.endpoint, poll_interval="200ms")
-        async with _node(texts) as pid:
+        async with run_node(texts) as pid:
             await proxy.wait_for("list-type=2", POLLS)
-            return _resident_mib(pid)
+            return resident_mib(pid)
 
 
 async def _idle(store: SeaweedFS, for_s: float) -> float:
     """Return the milliseconds of processor time that a waiting node takes a second."""
     async with (
         Proxy(store.endpoint) as proxy,
-        _node(settings_of(store, "start/", proxy.endpoint, poll_interval="60s")) as pid,
+        run_node(settings_of(store, "start/", proxy.endpoint, poll_interval="60s")) as pid,
     ):
         await proxy.wait_for("list-type=2")
         await _clock.sleep(1)  # what follows the start
-        before_s, begun_s = _processor_s(pid), _clock.monotonic_s()
+        before_s, begun_s = processor_s(pid), _clock.monotonic_s()
         await _clock.sleep(for_s)
-        return (_processor_s(pid) - before_s) / (_clock.monotonic_s() - begun_s) * 1000
-
-
-@asynccontextmanager
-async def _node(texts: dict[str, str]) -> AsyncIterator[int]:
-    """Run a node with these settings; gives its process id."""
-    with tempfile.TemporaryDirectory(prefix="s3discovery-bench-") as folder:
-        file = Path(folder) / "s3discovery.properties"
-        own = {"cluster-id": "own", "bind-address": "10.0.0.1"}
-        file.write_text("".join(f"{key}={text}\n" for key, text in (texts | own).items()))
-        process = await asyncio.create_subprocess_exec(
-            COMMAND, "run", "-c", file, "--log-level", "error", stdin=asyncio.subprocess.DEVNULL
-        )
-        try:
-            yield process.pid
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            try:
-                async with asyncio.timeout(_STOP_LIMIT_S):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-
-
-def _resident_mib(pid: int) -> float:
-    """Return VmRSS; Linux only."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"the kernel does not tell the memory of process {pid}")
-
-
-def _processor_s(pid: int) -> float:
-    """Return what all threads have run, which the kernel counts in nanoseconds; Linux only."""
-    files = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
+        return (processor_s(pid) - before_s) / (_clock.monotonic_s() - begun_s) * 1000

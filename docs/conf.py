@@ -26,6 +26,7 @@ html_theme = "furo"
 html_title = f"s3discovery {release}"
 html_copy_source = False
 html_show_sourcelink = False
+html_show_copyright = False
 
 _TOP = Path(__file__).parents[1]
 # [words](../path): as Markdown has it, without pictures.

@@ -6,7 +6,6 @@ logged when it changes, and reported in the own file when it lasts.
 
 import asyncio
 import logging
-import math
 
 from s3discovery.brokers import Broker, Engine, Leaver
 from s3discovery.child import Child
@@ -22,6 +21,7 @@ from s3discovery.topology import SPLIT, topology
 log = logging.getLogger(__name__)
 
 _CONNECT_INTERVAL_S = 1.0
+_WITHOUT_POLLS = 1.5  # poll intervals: longer than from one poll to the next
 # A difference shorter than this is a join on its way: not worth a write of the own file.
 _REPORT_MARGIN_S = 10.0
 _GAP_SLACK_S = 10.0  # what a listing and a look at the broker may take, beyond two intervals between polls
@@ -52,8 +52,10 @@ class Driver:
         polls = self._discovery.polls
         while True:
             settled = await self.step()
-            # A broker needs a moment to connect; nobody waits for the next poll to be told that it has.
-            wait_s = math.inf if settled else _CONNECT_INTERVAL_S
+            # A broker needs a moment to connect; nobody waits for the next poll to be told that it has. And
+            # while the store is down, its cluster is looked at as often as else.
+            settled_s = _WITHOUT_POLLS * self._discovery.settings.poll_interval_s
+            wait_s = settled_s if settled else _CONNECT_INTERVAL_S
             if await sleep_unless(self._clock, wait_s, self._discovery.polled(polls)):
                 polls = self._discovery.polls
 

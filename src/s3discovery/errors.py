@@ -20,6 +20,8 @@
         ├── ClockSkewError            the store refuses the local clock
         ├── ThrottledError            asked too often
         ├── StoreFaultError           the store failed (5xx), or answered what is not S3
+        │   ├── KeyChangedError       it lists other keys than were written
+        │   └── ForeignAnswerError    what answered is no S3 at all: a web page, a gateway
         └── UnreachableError          no answer: DNS, TCP, TLS, time-out
             └── ProxyError            the proxy on the way refused, or is not there
 
@@ -160,6 +162,14 @@ class ThrottledError(BucketError):
 
 class StoreFaultError(BucketError):
     """The store failed (5xx), or its answer is not S3's."""
+
+
+class KeyChangedError(StoreFaultError):
+    """The store does not keep keys as they are written."""
+
+
+class ForeignAnswerError(StoreFaultError):
+    """What answered is no S3: a web server, a login page, a firewall, a gateway before the store."""
 
 
 class UnreachableError(BucketError):

@@ -104,6 +104,7 @@ def topology(members: Iterable[Member]) -> Topology:
         for group in ordered
         for name in group
         if by_id[name].missing
+        if by_id[name].missing  # or every pair would be looked at, in clusters that are whole
         for other in sorted(by_id[name].missing.intersection(group) - {name})
     ]
     return Topology(tuple(ordered), tuple(sorted(waiting)), tuple(gaps))

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import aiomqtt
 import pytest
 
 from s3discovery import wiring
+from s3discovery.demo.brokers.amqtt import AmqttNodes
 from s3discovery.demo.child import choose_ports, end, start
 from s3discovery.demo.node import Node
 
@@ -29,8 +31,11 @@ class Cluster:
         self._stack = stack
 
     async def start(self, *cluster_ids: str) -> list[Node]:
-        ports = choose_ports(cluster_ids)
-        nodes = [Node(each, self._folder, self.properties, ports[each]) for each in cluster_ids]
+        brokers = AmqttNodes(self._folder)
+        nodes = [
+            Node(number, replace(brokers.launch(number), cluster_id=each), self._folder, self.properties)
+            for number, each in enumerate(cluster_ids)
+        ]
         return list(await asyncio.gather(*(self._stack.enter_async_context(node) for node in nodes)))
 
     async def until_all_see(self, nodes: list[Node], *cluster_ids: str) -> None:

@@ -54,10 +54,10 @@ class Demo:
             raise AssertionError(f"it did not say {pattern!r} but:\n{self.out}") from None
         return found
 
-    async def ended(self) -> int:
+    async def ended(self, limit_s: float = LIMIT_S) -> int:
         """Return its exit code, once everything that it printed is there."""
         try:
-            async with asyncio.timeout(LIMIT_S):
+            async with asyncio.timeout(limit_s):
                 await self._reading
                 return await self.process.wait()
         except TimeoutError:
@@ -134,6 +134,17 @@ async def test_it_plays_to_its_end_and_leaves_nothing(tmp_path: Path) -> None:
     assert total is not None, demo.out
     assert len(steps) == 9
     assert abs(float(total[1]) - took_s) < 0.2
+    assert_nothing_is_left(tmp_path)
+
+
+@pytest.mark.parametrize("broker", ["nats", pytest.param("rabbitmq", marks=pytest.mark.soak)])
+async def test_it_shows_real_engines_as_well(tmp_path: Path, broker: str) -> None:
+    async with running(tmp_path, COMMAND, "demo", "--broker", broker) as demo:
+        assert await demo.ended(limit_s=8 * LIMIT_S) == 0, demo.out
+    assert "one cluster of 3, by the brokers' own word: formed 3/3" in demo.out
+    assert "one cluster of 4, by the brokers' own word: formed 4/4" in demo.out
+    assert "takes its place by itself" in demo.out
+    assert "all 12 steps held" in demo.out
     assert_nothing_is_left(tmp_path)
 
 

@@ -208,7 +208,8 @@ def test_two_signals_at_once_end_it_as_well(bench: Bench) -> None:
         time.sleep((0.0005, 0.002, 0.004, 0.008, 0.012, 0.02)[number])
         node.send_signal(signal.SIGINT)
     for node in nodes:
-        assert node.wait(LIMIT_S) in (0, 1, 130)
+        # -2: the node had left already, and Python ends by the signal itself then.
+        assert node.wait(LIMIT_S) in (0, 1, 130, -signal.SIGINT)
 
 
 def test_a_program_that_is_killed_ends_the_agent_with_a_shells_code(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """Every fault that `doctor` names, produced for real, and recognised by its cure."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -21,8 +22,10 @@ from s3discovery.clock import SystemClock
 from s3discovery.config import Secret
 from s3discovery.credentials import Credentials, FixedCredentials
 from s3discovery.doctor import Finding, Verdict, examine
+from s3discovery.doctor.way import Target, Way
 from s3discovery.node import Address, NodeFile
 from s3discovery.s3 import S3Bucket
+from s3discovery.s3.location import locate
 from s3discovery.testing.endpoints import CertificateAuthority, HttpProxy, RegionalS3
 from s3discovery.wiring import Origins
 
@@ -173,9 +176,11 @@ class TinyS3:
         return web.Response(body=found[0], headers=headers)
 
     def _listing(self, prefix: str) -> str:
-        told = "<LastModified>2026-01-02T03:04:05Z</LastModified><ETag>x</ETag><Size>1</Size>"
+        told = "<LastModified>2026-01-02T03:04:05Z</LastModified><Size>1</Size>"
         keys = "".join(
-            f"<Contents><Key>{key}</Key>{told}</Contents>" for key in self.objects if key.startswith(prefix)
+            f"<Contents><Key>{key}</Key><ETag>{len(body):032x}</ETag>{told}</Contents>"
+            for key, (body, _) in self.objects.items()
+            if key.startswith(prefix)
         )
         return f"<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>"
 
@@ -251,22 +256,17 @@ def node_file(cluster_id: str, host: str, port: int) -> bytes:
 
 
 class TestHealthy:
-    async def test_all_is_well_within_3_s_and_nothing_is_left(self, seaweedfs: Any) -> None:
+    async def test_all_is_well_and_nothing_is_left(self, seaweedfs: Any) -> None:
+        # How long that takes is a figure of `make bench`; here it is LIMIT_S at most.
         name = seaweedfs.new_bucket()
-        clock = SystemClock()
-        took_s: list[float] = []
-        while len(took_s) < 3 and min(took_s, default=3.0) >= 3:  # again where the machine was busy
-            began_s = clock.monotonic_s()
-            code, out, err = await command(
-                *texts(seaweedfs.endpoint, seaweedfs.credentials, {"s3-bucket-name": name})
-            )
-            took_s.append(clock.monotonic_s() - began_s)
-            assert (code, err) == (0, "")
-            lines = [line.split()[:2] for line in out.splitlines()]
-            assert all(verdict == "ok" for _, verdict in lines[:-1]), out
-            assert out.splitlines()[-1] == "all is well"
-            assert await keys_in(seaweedfs, name) == set()
-        assert min(took_s) < 3
+        code, out, err = await command(
+            *texts(seaweedfs.endpoint, seaweedfs.credentials, {"s3-bucket-name": name})
+        )
+        assert (code, err) == (0, "")
+        lines = [line.split()[:2] for line in out.splitlines()]
+        assert all(verdict == "ok" for _, verdict in lines[:-1]), out
+        assert out.splitlines()[-1] == "all is well"
+        assert await keys_in(seaweedfs, name) == set()
 
     async def test_json_is_the_documented_shape(self, seaweedfs: Any) -> None:
         given = texts(seaweedfs.endpoint, seaweedfs.credentials, {"s3-bucket-name": seaweedfs.new_bucket()})
@@ -389,14 +389,58 @@ class TestConfiguration:
 
     async def test_source_without_credentials(self) -> None:
         seen = await look("http://127.0.0.1:1", KEYS, ("credentials-type", "environment_variables"))
-        check, fault, cure = seen.first
-        assert (check, fault) == ("credentials", "no-credentials")
-        assert "AWS_ACCESS_KEY_ID" in cure
+        seen.names_first("credentials", "no-credentials", "set it, or choose another credentials-type")
+        assert seen.of("credentials")[0].found == "environment variables: AWS_ACCESS_KEY_ID is not set"
         assert seen.verdict("tcp") is Verdict.FAULT, "independent checks go on"
         assert seen.verdict("store") is Verdict.NOT_REACHED
 
+    async def test_ca_bundle_without_certificates(self, tmp_path: Path) -> None:
+        bundle = tmp_path / "empty"
+        bundle.touch()
+        given = list(texts(f"https://127.0.0.1:{free_port()}", KEYS, {}))
+        environ = {"AWS_CA_BUNDLE": str(bundle)}
+        code, out, _ = await command(*given, environ=environ)
+        assert code == 2
+        lines = out.splitlines()
+        assert lines[0] == f"configuration  fault        AWS_CA_BUNDLE={str(bundle)!r}"
+        assert lines[1].strip().startswith("cure: holds no certificates in PEM form; name the file of the CA")
+        assert lines[2] == "credentials    not reached  needs configuration"
+        assert lines[-1] == "1 fault"
+        _, out, _ = await command(*given, flags=("--format", "json"), environ=environ)
+        findings = json.loads(out)["findings"]
+        assert [found["verdict"] for found in findings if found["check"] == "configuration"] == ["fault"]
+
+    async def test_ca_bundle_is_not_read_where_no_tls_is_used(self, tmp_path: Path) -> None:
+        async with TinyS3().serve() as store:
+            seen = await look(store.endpoint, environ={"AWS_CA_BUNDLE": str(tmp_path / "none")})
+        assert seen.faults == {}
+
+    async def test_proxy_that_is_written_wrong(self) -> None:
+        seen = await look("http://s3.example", environ={"HTTP_PROXY": "socks5://a:1"})
+        assert [found.fault for found in seen.of("configuration")] == ["wrong-setting"]
+
+    async def test_id_and_secret_that_were_exchanged(self) -> None:
+        secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+        keys = Credentials(secret, Secret("AKIAIOSFODNN7EXAMPLE"))
+        async with TinyS3(lambda request: refusal(403, "InvalidAccessKeyId")).serve() as store:
+            seen = await look(store.endpoint, keys)
+        seen.names_first("credentials", "keys-swapped", "exchange them where they are set: settings")
+        assert seen.faults.keys() == {"keys-swapped", "unknown-access-key"}
+        assert secret[:3] not in repr(seen.findings)
+
 
 class TestNetwork:
+    async def test_first_address_that_is_closed(self) -> None:
+        async def find(host: str) -> tuple[str, ...]:
+            return "127.0.0.2", "127.0.0.1"
+
+        async with TinyS3().serve() as store:
+            location = locate("mesh", "us-east-1", f"http://s3.example:{store.port}")
+            way = Way(Target.of(location), None, None, find, SystemClock())
+            await way.examine()
+        assert way.is_open
+        assert way.findings[1].found.endswith(" ms; not 127.0.0.2")
+
     async def test_name_that_is_not_found(self) -> None:
         seen = await look("http://no-such-host.invalid:9000")
         seen.names_first(
@@ -560,6 +604,23 @@ class TestTls:
             "write s3-path-style-access:true, or issue a certificate that holds *.s3.example",
         )
 
+    @pytest.mark.parametrize("tunnels", [2, 3, 4])
+    async def test_certificate_of_another_name_at_a_store_that_then_is_away(
+        self, authority: CertificateAuthority, tunnels: int
+    ) -> None:
+        class Tiring(HttpProxy):
+            def _judge(self, address: str, headers: str) -> int | None:
+                return super()._judge(address, headers) if len(self.requests) <= tunnels else 502
+
+        async with (
+            TinyS3().serve(authority.server_context("s3.example")) as store,
+            Tiring({r"s3\.example:443$": ("127.0.0.1", store.port)}) as proxy,
+        ):
+            environ = {"AWS_CA_BUNDLE": str(authority.path), "HTTPS_PROXY": f"http://{proxy.authority}"}
+            seen = await look("https://s3.example", KEYS, ("s3-path-style-access", "false"), environ=environ)
+            gc.collect()  # a socket that was forgotten is an error
+        assert seen.first[:2] == ("tls", "wrong-name")
+
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 class TestProxy:
@@ -624,6 +685,43 @@ class TestProxy:
             f"correct {scheme.upper()}_PROXY: what answers at {place} is no HTTP proxy",
         )
 
+    async def test_says_nothing(self, scheme: str) -> None:
+        async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(wait, "127.0.0.1", 0) as server:
+            place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            seen = await self.see(scheme, place)
+        seen.names_first(
+            "proxy",
+            "proxy-silent",
+            f"look whether the proxy {place} runs and serves this machine, or correct {scheme.upper()}_PROXY",
+        )
+
+    @pytest.mark.parametrize(
+        ("status", "length", "fault"),
+        [
+            ("403 No", "Content-Length: 3\r\n", "proxy-refused"),
+            ("502 No", "Content-Length: 3\r\n", "proxy-cannot-reach"),
+            ("403 No", "", "proxy-refused"),
+        ],
+    )
+    async def test_keeps_the_connection_open(self, scheme: str, status: str, length: str, fault: str) -> None:
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 {status}\r\n{length}\r\nno!".encode())
+            await reader.read()
+            writer.close()
+
+        clock = SystemClock()
+        began_s = clock.monotonic_s()
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+            seen = await self.see(scheme, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        assert seen.first[:2] == ("proxy", fault)
+        if length:
+            assert clock.monotonic_s() - began_s < 2.9, "the end is known, and not waited for"
+
     async def test_name_of_the_proxy_is_not_found(self, scheme: str) -> None:
         seen = await self.see(scheme, "no-such-proxy.invalid:3128")
         check, fault, cure = seen.first
@@ -632,7 +730,7 @@ class TestProxy:
 
 
 class TestStore:
-    @pytest.mark.parametrize("status", [200, 302, 404])
+    @pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 503])
     async def test_web_server(self, status: int) -> None:
         async def page(request: web.Request) -> web.Response:
             return web.Response(status=status, text="<html>Welcome</html>", content_type="text/html")
@@ -643,9 +741,36 @@ class TestStore:
             "store",
             "not-s3",
             "write the store's own S3 endpoint into s3-endpoint; "
-            f"http://127.0.0.1:{port} is a web server or something else",
+            f"http://127.0.0.1:{port} is a web server or something else, or a gateway whose store is down",
         )
         assert seen.verdict("bucket") is Verdict.NOT_REACHED
+
+    @pytest.mark.parametrize("read_only", [False, True])
+    async def test_what_says_yes_to_everything(self, read_only: bool) -> None:
+        async def nod(request: web.Request) -> web.Response:
+            headers = {"ETag": '"abc"', "Last-Modified": "Sun, 06 Nov 1994 08:49:37 GMT"}
+            text = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+            return web.Response(text=text, headers=headers, content_type="application/xml")
+
+        async with served(nod) as port:
+            seen = await look(f"http://127.0.0.1:{port}", read_only=read_only)
+        assert [found.fault for found in seen.of("get")] == ["read-failed"]
+        assert seen.faults["read-failed"].startswith("check s3-endpoint, and what stands between")
+        if not read_only:
+            assert seen.of("get")[0].found.startswith(r"b'\n' was written, and b'<ListBucketResult>")
+
+    async def test_same_place_is_not_asked_twice(self) -> None:
+        """At an IP address the bucket is in the path, whatever is set."""
+        store = TinyS3(lambda request: refusal(403, "AccessDenied") if len(store.asked) == 1 else None)
+        async with store.serve():
+            seen = await look(store.endpoint)
+        assert seen.first[0] == "list", "it would have been told that the other place answers"
+
+    async def test_long_code_is_cut(self) -> None:
+        async with TinyS3(lambda request: refusal(400, "A" * 3000)).serve() as store:
+            seen = await look(store.endpoint)
+        assert seen.first[1] == "refused-otherwise"
+        assert len(seen.first[2]) < 220
 
     async def test_unknown_access_key(self, seaweedfs: Any) -> None:
         seen = await look(seaweedfs.endpoint, KEYS, ("s3-bucket-name", seaweedfs.new_bucket()))
@@ -729,7 +854,9 @@ class TestStore:
 
 
 class TestClock:
-    @pytest.mark.parametrize(("skew_s", "shown"), [(7200, "2.0 h ahead of"), (-600, "10 min behind")])
+    @pytest.mark.parametrize(
+        ("skew_s", "shown"), [(-8, " s behind"), (7200, "2.0 h ahead of"), (-600, "10 min behind")]
+    )
     async def test_skew(self, seaweedfs: Any, skew_s: float, shown: str) -> None:
         seen = await look(
             seaweedfs.endpoint,
@@ -741,7 +868,7 @@ class TestClock:
             "clock-skewed": "set this machine's clock (NTP), or the store's: HiveMQ nodes and other programs "
             "do not correct it"
         }
-        assert seen.of("clock")[0].found == f"{shown} the store's"
+        assert seen.of("clock")[0].found.endswith(f"{shown} the store's")
 
     async def test_store_that_refuses_any_time(self) -> None:
         async with TinyS3(lambda request: refusal(403, "RequestTimeTooSkewed")).serve() as store:
@@ -833,18 +960,18 @@ class TestPermissions:
         ("verb", "action", "resource"),
         [
             ("List", "s3:ListBucket", ""),
-            ("Get", "s3:GetObject", f"/{PREFIX}s3discovery-probe-"),
-            ("Put", "s3:PutObject", f"/{PREFIX}s3discovery-probe-"),
-            ("Delete", "s3:DeleteObject", f"/{PREFIX}s3discovery-probe-"),
+            ("Get", "s3:GetObject", f"/{PREFIX}*"),
+            ("Put", "s3:PutObject", f"/{PREFIX}*"),
+            ("Delete", "s3:DeleteObject", f"/{PREFIX}*"),
         ],
     )
     async def test_each_that_is_missing(self, iam_store: Any, verb: str, action: str, resource: str) -> None:
         name = await iam_store.new_bucket()
         seen = await look_as(iam_store, *(each for each in _ACTIONS if each != verb), name=name)
         assert list(seen.faults) == [f"{verb.lower()}-denied"]
-        cure = seen.faults[f"{verb.lower()}-denied"]
-        assert cure.startswith(f"allow {action} on arn:aws:s3:::{name}{resource}")
-        assert cure.endswith(" to these credentials")
+        assert seen.faults[f"{verb.lower()}-denied"] == (
+            f"allow {action} on arn:aws:s3:::{name}{resource} to these credentials"
+        )
         assert seen.verdict("bucket") is Verdict.OK
         assert await keys_in(iam_store, name) == set()
 
@@ -867,6 +994,57 @@ class TestPermissions:
             "remove the Deny of s3:PutObject from the resource-based policy: an Allow elsewhere does not "
             "help",
         )
+
+    async def test_explicit_deny_of_everything_tells_that_there_is_a_bucket(self) -> None:
+        message = (
+            "User: x is not authorized to perform: s3:ListBucket with an explicit deny in a bucket policy"
+        )
+        async with TinyS3(lambda request: refusal(403, "AccessDenied", message)).serve() as store:
+            seen = await look(store.endpoint)
+        assert seen.verdict("bucket") is Verdict.OK
+        assert seen.first[:2] == ("list", "explicit-deny")
+
+    @pytest.mark.parametrize(
+        ("action", "why", "fault", "cure"),
+        [
+            (
+                "s3:PutObjectTagging",
+                "because no identity-based policy allows the s3:PutObjectTagging action",
+                "put-denied",
+                f"allow s3:PutObjectTagging on arn:aws:s3:::mesh/{PREFIX}* to these credentials",
+            ),
+            (
+                "s3:PutObjectAcl",
+                "with an explicit deny in an identity-based policy",
+                "explicit-deny",
+                "remove the Deny of s3:PutObjectAcl from the identity-based policy: ",
+            ),
+            (
+                "kms:GenerateDataKey",
+                "with an explicit deny in a resource-based policy",
+                "explicit-deny",
+                "remove the Deny of kms:GenerateDataKey from the resource-based policy: ",
+            ),
+            (
+                "s3:ListBucket",
+                "because no identity-based policy allows the s3:ListBucket action",
+                "put-denied",
+                "allow s3:ListBucket on arn:aws:s3:::mesh to these credentials",
+            ),
+        ],
+    )
+    async def test_action_that_is_not_that_of_the_verb(
+        self, action: str, why: str, fault: str, cure: str
+    ) -> None:
+        def refuse(request: web.Request) -> web.Response | None:
+            user = "arn:aws:iam::1:user/kms:Decrypt"
+            message = f"User: {user} is not authorized to perform: {action} on resource: x {why}"
+            return refusal(403, "AccessDenied", message) if request.method == "PUT" else None
+
+        async with TinyS3(refuse).serve() as store:
+            seen = await look(store.endpoint)
+        assert seen.first[:2] == ("put", fault)
+        assert seen.first[2].startswith(cure)
 
     async def test_kms_key_that_may_not_be_used(self) -> None:
         def refuse(request: web.Request) -> web.Response | None:
@@ -939,8 +1117,106 @@ class TestPermissions:
         assert any("PUT" in asked for asked in store.asked)
         assert store.objects == {}
 
+    async def test_second_ctrl_c_names_the_probe_that_may_be_left(self) -> None:
+        reached, deleting = asyncio.Event(), asyncio.Event()
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            if request.method == "DELETE" and store.objects:
+                deleting.set()
+                await asyncio.sleep(LIMIT_S)
+            if request.method == "PUT":
+                reached.set()
+            return await store._answer(request)
+
+        store = TinyS3()
+        async with served(answer) as port:
+            process = await start(*texts(f"http://127.0.0.1:{port}", KEYS, {}))
+            async with asyncio.timeout(LIMIT_S):
+                await reached.wait()
+                process.send_signal(signal.SIGINT)
+                await deleting.wait()
+                process.send_signal(signal.SIGINT)
+                _, err = await process.communicate()
+        assert process.returncode == 1
+        (key,) = store.objects
+        assert f"key={key!r}" in err.decode()
+
 
 class TestStoreThatDoesLess:
+    @pytest.mark.parametrize("prefix", ["/a/", "a\\b/", "a//b/"])
+    async def test_keys_that_are_changed(self, seaweedfs: Any, prefix: str) -> None:
+        settings = ("s3-bucket-name", seaweedfs.new_bucket()), ("file-prefix", prefix)
+        seen = await look(seaweedfs.endpoint, seaweedfs.credentials, *settings)
+        seen.names_first(
+            "listed",
+            "keys-changed",
+            "set a file-prefix without a leading or doubled '/' and without '\\': the store changes such "
+            "keys",
+        )
+        assert await keys_in(seaweedfs, settings[0][1]) == set()
+
+    async def test_keys_that_were_changed_before(self) -> None:
+        store = TinyS3(lambda request: changed if request.query else None)
+        row = "<Key>a/n1</Key><LastModified>2026-01-02T03:04:05Z</LastModified><Size>1</Size>"
+        changed = web.Response(text=f"<ListBucketResult><Contents>{row}</Contents></ListBucketResult>")
+        async with store.serve():
+            seen = await look(store.endpoint, KEYS, ("file-prefix", "/a/"), read_only=True)
+        assert seen.first[:2] == ("list", "keys-changed")
+        assert seen.verdict("bucket") is Verdict.OK
+
+    @pytest.mark.parametrize("prefix", ["a/../b/", "./a/"])
+    async def test_dots_between_slashes(self, seaweedfs: Any, prefix: str) -> None:
+        settings = ("s3-bucket-name", seaweedfs.new_bucket()), ("file-prefix", prefix)
+        seen = await look(seaweedfs.endpoint, seaweedfs.credentials, *settings)
+        cure = "choose a file-prefix without '.' or '..' between its slashes"
+        assert seen.faults == {"delete-failed": cure, "write-failed": cure, "read-failed": cure}
+
+    async def test_listing_that_is_behind(self) -> None:
+        class Behind(TinyS3):
+            def _listing(self, prefix: str) -> str:
+                return super()._listing("no such prefix")
+
+        async with Behind().serve() as store:
+            seen = await look(store.endpoint)
+        seen.names_first(
+            "listed",
+            "list-stale",
+            "use a store, or a release of it, whose listings show every write at once: nodes find each other "
+            "by them",
+        )
+
+    async def test_listing_with_another_etag(self) -> None:
+        class Wrong(TinyS3):
+            def _listing(self, prefix: str) -> str:
+                return super()._listing(prefix).replace("<ETag>0", "<ETag>1")
+
+        async with Wrong().serve() as store:
+            seen = await look(store.endpoint)
+        assert list(seen.faults) == ["list-stale"]
+
+    async def test_customer_key_that_is_refused(
+        self, tmp_path: Path, authority: CertificateAuthority
+    ) -> None:
+        def refuse(request: web.Request) -> web.Response | None:
+            name = "x-amz-server-side-encryption-customer-algorithm"
+            is_asked = request.method == "PUT" and name in request.headers
+            return refusal(400, "InvalidArgument") if is_asked else None
+
+        path = tmp_path / "key"
+        path.write_bytes(b"k" * 32)
+        async with TinyS3(refuse).serve(authority.server_context("127.0.0.1")) as store:
+            seen = await look(
+                f"https://127.0.0.1:{store.port}",
+                KEYS,
+                ("sse-customer-key-file", str(path)),
+                environ={"AWS_CA_BUNDLE": str(authority.path)},
+            )
+        assert seen.faults["encryption-refused"] == (
+            "correct sse-customer-key-file, or let the store know this encryption"
+        )
+        assert seen.verdict("get") is Verdict.OK
+        assert store.objects == {}
+
     async def test_conditions_that_are_ignored(self, moto_server: Any) -> None:
         name = moto_server.new_bucket()
         async with without(moto_server.endpoint, "if-match", "if-none-match") as endpoint:
@@ -982,7 +1258,9 @@ class TestStoreThatDoesLess:
             ("kms-key-id", "12345678-1234-1234-1234-123456789012"),
         )
         assert seen.first[:2] == ("encryption", "encryption-refused")
-        assert seen.first[2].startswith("correct the encryption that is set, or let the store know it: ")
+        assert seen.first[2] == (
+            "correct server-side-encryption and kms-key-id, or let the store know this encryption"
+        )
         assert seen.verdict("put") is Verdict.NOT_REACHED
 
     async def test_encryption_that_is_accepted(self, moto_server: Any) -> None:

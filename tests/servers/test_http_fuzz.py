@@ -74,10 +74,12 @@ async def fuzz(base: str, folder: Path, *arguments: str, limit_s: float = LIMIT_
     return process.returncode or 0, said.decode()
 
 
-async def test_it_keeps_its_word(tmp_path: Path) -> None:
+async def test_it_keeps_its_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with node() as base:
         code, said = await fuzz(base, tmp_path, "--phases=examples,coverage,fuzzing", "--max-examples=5")
     assert code == 0, said[-4000:]
+    # Nor can anybody fill the log by requests that are none.
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_with_a_token_too(tmp_path: Path) -> None:

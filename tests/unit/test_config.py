@@ -189,6 +189,10 @@ WRONG: dict[str, list[str]] = {
     "http-address": ["a b", "http://h", "h:1"],
     "http-token": ["a b", " a", "é"],
     "http-token-file": [" ", "a\nb"],
+    "log-format": ["", "JSON", "text"],
+    "rabbitmq-node-name": ["-rabbit@host", "rabbit@", "rabbit@ho st", "rabbit@host;id", "a@b@c"],
+    "rabbitmq-ctl": ["'", "a | b", "a ; b"],
+    "rabbitmq-ctl-timeout": ["0", "0s", *WRONG_DURATIONS],
     "min-cluster-size": ["0", "-1", "1.5", "10001", "x", "3 "],
     "min-cluster-timeout": WRONG_DURATIONS,
     "stable-margin": WRONG_DURATIONS,
@@ -367,6 +371,13 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
     "http-address": [("::1", "::1"), ("0.0.0.0", "0.0.0.0")],
     "http-token": [("t0ken", Secret("t0ken")), ("", None)],
     "http-token-file": [("/run/t", "/run/t"), ("", None)],
+    "log-format": [("json", "json"), ("console", "console")],
+    "rabbitmq-node-name": [("rabbit@host-1", "rabbit@host-1"), ("", None)],
+    "rabbitmq-ctl": [
+        ("/opt/rabbitmqctl", ("/opt/rabbitmqctl",)),
+        ("ip netns exec a ctl", ("ip", "netns", "exec", "a", "ctl")),
+    ],
+    "rabbitmq-ctl-timeout": [("30s", 30.0), ("5", 5.0)],
     "min-cluster-size": [("1", 1), ("3", 3), ("10000", 10_000)],
     "min-cluster-timeout": [("0", 0.0), ("90", 90.0), ("5m", 300.0), ("1.5s", 1.5)],
     "stable-margin": [("0s", 0.0), ("10", 10.0)],
@@ -657,6 +668,20 @@ def test_describe_shows_resolved_values_and_origins() -> None:
     assert rows["s3-path-style-access"] == ("true", "given")
     assert rows["bind-port"] == ("7800", "default")
     assert rows["cluster-id"] == (None, "default")
+
+
+@pytest.mark.parametrize(
+    ("key_id", "shown"),
+    [
+        ("AKIAIOSFODNN7EXAMPLE", "AKIA***"),
+        ("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "wJ***"),  # a secret in the wrong place
+        ("ABCD/EFGH", "AB***"),
+    ],
+)
+def test_access_key_id_is_shortened(key_id: str, shown: str) -> None:
+    values: dict[str, str | Value] = {**BASE, "credentials-access-key-id": key_id}
+    rows = {row.name: row.text for row in describe(parse(values), values)}
+    assert rows["credentials-access-key-id"] == shown
 
 
 def test_secrets_show_nowhere() -> None:

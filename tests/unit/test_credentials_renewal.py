@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from s3discovery.config import Secret
-from s3discovery.credentials import Credentials
+from s3discovery.credentials import Credentials, renewal
 from s3discovery.credentials.renewal import FETCH_LIMIT_S, Issued, RenewedCredentials
 from s3discovery.errors import CredentialsError
 from s3discovery.testing import FakeClock
@@ -233,6 +233,18 @@ async def test_an_issuer_that_hangs_is_an_error_in_time() -> None:
     provider = RenewedCredentials(issuer.issue, clock, "issuer", limit_s=0.05)
     with pytest.raises(CredentialsError, match=r"issuer: no answer within 0.05 s"):
         await provider.credentials()
+
+
+async def test_a_slow_issuer_is_an_error_with_a_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "FETCH_LIMIT_S", 0.05)
+    clock = FakeClock()
+    issuer = Issuer(clock)
+    issuer.gate = asyncio.Event()
+    provider = RenewedCredentials(issuer.issue, clock, "issuer", limit_s=60)
+    with pytest.raises(CredentialsError, match=r"issuer: no answer for 0.05 s; look why it is slow$"):
+        await provider.credentials()
+    issuer.gate.set()
+    assert (await provider.credentials()).access_key_id
 
 
 async def test_a_source_with_a_bug_is_a_failed_renewal(caplog: pytest.LogCaptureFixture) -> None:

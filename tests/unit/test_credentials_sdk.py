@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from s3discovery.credentials.issued import read_object
-from s3discovery.credentials.sdk import SdkChain
+from s3discovery.credentials.sdk import SdkChain, SingleSignOn
 from s3discovery.errors import CredentialsError
 
 MARK = "M4RKED"
@@ -42,6 +42,22 @@ async def test_a_program_that_prints_no_json(command: str, home: Path) -> None:
     with pytest.raises(CredentialsError, match=r"^the AWS SDK's other sources: \w+Error; write ") as caught:
         await SdkChain(None).issue()
     assert MARK not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("text", ["nothing but text\n", f"[default\n{MARK}"])
+async def test_a_file_that_cannot_be_parsed_is_to_be_mended(text: str, home: Path) -> None:
+    (home / "config").write_text(text)
+    with pytest.raises(
+        CredentialsError, match=r"Unable to parse config file: .*config; mend that file"
+    ) as caught:
+        await SingleSignOn("default").issue()
+    assert MARK not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_profile_that_is_not_there_is_to_be_written(home: Path) -> None:
+    (home / "config").write_text("[default]\n")
+    with pytest.raises(CredentialsError, match=r"\(far\) could not be found; write that profile"):
+        await SingleSignOn("far").issue()
 
 
 async def test_an_endpoint_that_the_sdk_does_not_take(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,20 +3,25 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from s3discovery.bucket import Bucket, Entry, Listing, Written
+from s3discovery.bucket import Bucket, Entry, Listing, Stored, Written
+from s3discovery.config import Secret
+from s3discovery.credentials import Credentials
 from s3discovery.discovery import Discovery
 from s3discovery.doctor import Finding, Verdict, as_json, exit_code, worst
-from s3discovery.doctor.diagnosis import Asked, diagnose, explain_denial
+from s3discovery.doctor.diagnosis import Asked, diagnose, explain_denial, split_cure
+from s3discovery.doctor.examination import _Protocol
 from s3discovery.doctor.faults import FAULTS, report
 from s3discovery.doctor.finding import CHECKS, not_reached, not_tried, ok
-from s3discovery.doctor.identity import shorten
+from s3discovery.doctor.identity import judge_keys, shorten
 from s3discovery.doctor.neighbours import judge_address, judge_files, read_files
-from s3discovery.doctor.probe import Permissions, Probe
+from s3discovery.doctor.permissions import Permissions
+from s3discovery.doctor.probe import Probe
 from s3discovery.doctor.show import Table
 from s3discovery.errors import (
     AccessDeniedError,
@@ -115,7 +120,13 @@ def test_long_values_are_cut_in_a_cure() -> None:
 
 @pytest.mark.parametrize(
     ("access_key_id", "shown"),
-    [("AKIAIOSFODNN7EXAMPLE", "AKIA...MPLE"), ("short-access", "shor..."), ("ab", "ab...")],
+    [
+        ("AKIAIOSFODNN7EXAMPLE", "AKIA...MPLE"),
+        ("SHORT", "SHOR***"),
+        ("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "wJ***"),
+        ("SHORT-ACCESS", "SH***"),
+        ("ab", "ab***"),
+    ],
 )
 def test_access_key_ids_are_shortened(access_key_id: str, shown: str) -> None:
     assert shorten(access_key_id) == shown
@@ -124,6 +135,46 @@ def test_access_key_ids_are_shortened(access_key_id: str, shown: str) -> None:
 def with_message(error: BucketError, message: str) -> BucketError:
     error.said = message
     return error
+
+
+@pytest.mark.parametrize(
+    ("key_id", "secret", "are_swapped"),
+    [
+        ("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "AKIAIOSFODNN7EXAMPLE", True),
+        ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", False),
+        ("admin", "ABCDEFGHIJKLMNOPQRST", False),
+        ("minioadmin", "minioadmin", False),
+        ("A" * 20, "B" * 16, False),
+        ("", "", False),
+    ],
+)
+def test_keys_that_look_swapped(key_id: str, secret: str, are_swapped: bool) -> None:
+    found = judge_keys(ok("credentials", "x"), Credentials(key_id, Secret(secret), source="settings"))
+    assert [each.fault for each in found] == ([None, "keys-swapped"] if are_swapped else [None])
+    assert secret == "" or secret not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "cure"),
+    [
+        ("settings: no secret; write one", "settings: no secret", "write one"),
+        ("STS said 'a; b'; look there", "STS said 'a; b'", "look there"),
+        ("none; mend one:\n  - a; b\n  - c", "none", "mend one:\n  - a; b\n  - c"),
+        ("odd", "odd", "look at what credentials-type names"),
+    ],
+)
+def test_an_error_is_what_is_wrong_and_what_to_do(text: str, found: str, cure: str) -> None:
+    assert split_cure(CredentialsError(text)) == (found, cure)
+
+
+def test_what_has_been_told_is_not_added_to() -> None:
+    """It would be in the document for programs, and in no line for people."""
+    told: list[Finding] = []
+    protocol = _Protocol(told.append)
+    protocol.note([ok("configuration", "x")])
+    with pytest.raises(RuntimeError, match="configuration"):
+        protocol.note([WARNING])
+    assert told == list(protocol.findings)
 
 
 class TestDiagnosis:
@@ -155,7 +206,7 @@ class TestDiagnosis:
     def test_policy_of_an_explicit_deny_is_named(self, message: str, policy: str) -> None:
         error = with_message(AccessDeniedError("x", status=403), message)
         assert isinstance(error, AccessDeniedError)
-        found = explain_denial(error, "get", ASKED, "k")
+        found = explain_denial(error, "get", ASKED, PREFIX)
         assert (found.check, found.fault) == ("get", "explicit-deny")
         assert (
             found.cure
@@ -240,8 +291,80 @@ class TestPermissions:
         assert bucket.keys == set()
         assert bucket.requests["put"] == 1
 
+    @pytest.mark.parametrize(("age_s", "is_left"), [(300.0, True), (700.0, False)])
+    async def test_sweep_takes_what_was_killed_and_leaves_what_runs(
+        self, age_s: float, is_left: bool
+    ) -> None:
+        bucket = MemoryBucket(FakeClock())
+        key = f"{PREFIX}s3discovery-probe-{'1' * 16}"
+        bucket.plant(key, b"\n", age_s=age_s)
+        await Permissions(bucket, ASKED, PREFIX).sweep(await bucket.list(PREFIX))
+        assert (key in bucket.keys) is is_left
+
+    async def test_body_that_comes_back_otherwise(self) -> None:
+        bucket = MemoryBucket(FakeClock())
+
+        class Garbling(Denying):
+            @staticmethod
+            async def get(key: str, *, limit: int) -> Stored:
+                return replace(await bucket.get(key, limit=limit), body=b"<html>")
+
+        found = await permissions_of(Garbling(bucket), FakeClock())
+        assert found["get"] == "read-failed"
+        assert set(found.values()) == {"read-failed", None}
+
+    async def test_what_cannot_be_listed_is_not_looked_for(self) -> None:
+        bucket = MemoryBucket(FakeClock())
+        permissions = Permissions(bucket, ASKED, PREFIX)
+        await permissions.use(None)
+        assert permissions.findings["listed"] == not_reached("listed", "list")
+        assert bucket.requests["list"] == 0
+
 
 class TestProbe:
+    async def test_a_put_that_may_have_been_carried_out_is_undone(self) -> None:
+        bucket = MemoryBucket(FakeClock())
+
+        class Failing(Denying):
+            @staticmethod
+            async def put(*arguments: Any, **conditions: Any) -> Written:
+                await bucket.put(*arguments, **conditions)
+                raise StoreFaultError("odd", status=503)
+
+        async with Probe(Failing(bucket), PREFIX) as probe:
+            with pytest.raises(StoreFaultError):
+                await probe.put()
+            assert bucket.keys == {probe.key}
+        assert bucket.keys == set()
+
+    async def test_cancelled_twice_says_what_may_be_left(self, caplog: pytest.LogCaptureFixture) -> None:
+        bucket = MemoryBucket(FakeClock())
+        written, deleting = asyncio.Event(), asyncio.Event()
+
+        class Hanging(Denying):
+            @staticmethod
+            async def delete(key: str, *, if_match: str | None = None) -> bool:
+                deleting.set()
+                await asyncio.Event().wait()
+                return True
+
+        async def use() -> None:
+            async with Probe(Hanging(bucket), PREFIX) as probe:
+                await probe.put()
+                written.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(use())
+        await written.wait()
+        task.cancel()
+        await deleting.wait()
+        assert caplog.text == ""
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        (key,) = bucket.keys
+        assert f"key={key!r}" in caplog.text
+
     async def test_a_put_under_way_is_waited_for_and_undone(self) -> None:
         bucket = MemoryBucket(FakeClock())
         begun, go_on = asyncio.Event(), asyncio.Event()
@@ -332,6 +455,25 @@ class TestNeighbours:
         settings = make_settings(cluster_id="n1")
         (found,) = await judge_address(own, settings, alive, find)
         assert found == ok("address", "10.0.0.2:7800 (bind-address), private")
+
+    @pytest.mark.parametrize(
+        ("cluster_id", "ids", "faults"),
+        [
+            ("", ["n1"], [None]),  # it runs: its id was made at its start
+            ("", ["n1", "n2"], ["address-taken"]),
+            ("n3", ["n1"], ["address-taken"]),
+        ],
+    )
+    async def test_who_is_at_the_own_address(
+        self, cluster_id: str, ids: list[str], faults: list[str | None]
+    ) -> None:
+        async def find(host: str) -> tuple[str, ...]:
+            return (host,)
+
+        own = Located(Address("10.0.0.2", 7800), "bind-address")
+        alive = {each: Member(each, own.address) for each in ids}
+        found = await judge_address(own, make_settings(cluster_id=cluster_id), alive, find)
+        assert [each.fault for each in found] == faults
 
     @pytest.mark.parametrize(
         ("own", "fault"), [(AddressError("none; set external-address"), "no-address"), (None, None)]

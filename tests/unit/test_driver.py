@@ -99,6 +99,14 @@ class TestMesh:
             assert not discovery.own.report.missing
             assert driver.state == "formed 2/2"
 
+    async def test_what_the_broker_sees_is_looked_at_while_the_store_is_down(self, stage: Stage) -> None:
+        broker = RecordingBroker()
+        async with stage.run(broker, "a") as (_, driver), stage.run(RecordingBroker(), "b"):
+            await stage.until(lambda: driver.state == "formed 2/2")
+            stage.store.outage = UnreachableError("no answer")
+            broker.never_seen = frozenset({"b"})
+            await stage.until(lambda: driver.state == "incomplete 1/2, waiting for 'b'", limit_s=15)
+
     async def test_a_refusal_is_told_once_and_tried_again(
         self, stage: Stage, caplog: pytest.LogCaptureFixture
     ) -> None:

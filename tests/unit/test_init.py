@@ -117,6 +117,18 @@ class TestFromOptions:
         assert "next: s3discovery doctor -c other.properties" in result.stdout
         assert written(Path("other.properties")) == GOOD
 
+    def test_next_step_can_be_copied(self) -> None:
+        result = call("-c", "a b.properties", **given_all())
+        assert "next: s3discovery doctor -c 'a b.properties'\n" in result.stdout
+
+    def test_force_writes_through_a_link(self) -> None:
+        real = Path("real.properties")
+        real.write_text("old")
+        FILE.symlink_to(real)
+        assert call("--force", **given_all()).exit_code == 0
+        assert FILE.is_symlink()
+        assert written(real) == GOOD
+
     def test_no_input_tells_all_that_is_missing(self) -> None:
         result = call("--no-input", s3_bucket_name="mesh")
         assert result.exit_code == 2

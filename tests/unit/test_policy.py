@@ -114,7 +114,8 @@ class TestClaim:
 
     @pytest.mark.parametrize("broker", ["none", "amqtt", "hivemq"])
     def test_is_nothing_to_others(self, broker: str) -> None:
-        assert len(statements(make_settings(broker=broker))["KeepNodeFiles"]["Resource"]) == 1
+        settings = make_settings(broker=broker, dns_listen="127.0.0.1:5353")
+        assert len(statements(settings)["KeepNodeFiles"]["Resource"]) == 1
 
     def test_is_one_of_commands_that_join(self) -> None:
         plain = make_settings(broker="command", command="true")
@@ -376,6 +377,16 @@ class TestCommand:
         assert result.exit_code == 0
         assert json.loads(result.stdout)["Statement"][1]["Resource"] == ["arn:aws:s3:::mesh/nodes/*"]
         assert result.stderr == ""
+
+    @pytest.mark.parametrize("kind", ["access_key", "temporary_session", "assume_role"])
+    def test_needs_no_keys(self, kind: str) -> None:
+        """Without the policy there are none yet."""
+        result = call("-o", f"credentials-type={kind}")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert json.loads(result.stdout) == json.loads(call().stdout)
+
+    def test_anonymous_is_remarked_on(self) -> None:
+        assert "credentials-type:anonymous has no identity" in call("-o", "credentials-type=anonymous").stderr
 
     def test_read_only(self) -> None:
         assert "PutObject" not in call("--read-only").stdout

@@ -94,6 +94,11 @@ def test_file_that_cannot_be_read_is_a_problem(path: str) -> None:
         read_customer_key(path)
 
 
+def test_a_directory_wants_no_right() -> None:
+    with pytest.raises(SettingsError, match=r"Is a directory\); name a file"):
+        read_customer_key("/")
+
+
 def test_bucket_of_settings_reads_the_key(tmp_path: Path) -> None:
     settings = make_settings(sse_customer_key_file=str(tmp_path / "key"))
     with pytest.raises(SettingsError, match="does not exist"):

@@ -7,6 +7,7 @@ from s3discovery.errors import (
     ClockSkewError,
     ConditionUnsupportedError,
     CredentialsRejectedError,
+    ForeignAnswerError,
     ObjectMissingError,
     PreconditionError,
     StoreFaultError,
@@ -80,6 +81,50 @@ def test_kind_and_cure(status: int, code: str, kind: type[BucketError], cure: st
 )
 def test_missing_permission_is_named(verb: str, permission: str) -> None:
     assert permission in str(refused(403, "AccessDenied", verb=verb))
+
+
+@pytest.mark.parametrize(
+    ("action", "why", "cure"),
+    [
+        ("s3:PutObjectTagging", "", "allow s3:PutObjectTagging on arn:aws-us-gov:s3:::mesh/p/n1 to"),
+        ("s3:ListBucket", "", "allow s3:ListBucket on arn:aws-us-gov:s3:::mesh to"),
+        ("kms:GenerateDataKey", "", "allow kms:GenerateDataKey on the KMS key to these credentials"),
+        ("kms:Decrypt", " with an explicit deny in a policy", "remove the Deny of kms:Decrypt from"),
+        ("[red]", "", "allow s3:PutObject on"),
+        ("iam:PassRole", "", "allow s3:PutObject on"),
+    ],
+)
+def test_action_is_the_one_that_the_refusal_names(action: str, why: str, cure: str) -> None:
+    said = f"User: arn:aws:iam::1:user/kms:Encrypt is not authorized to perform: {action}{why}"
+    body = f"<Error><Code>AccessDenied</Code><Message>{said}</Message></Error>".encode()
+    error = explain(Question("put", MESH, "p/n1"), Answer(403, DATE, body))
+    assert type(error) is AccessDeniedError
+    assert cure in str(error)
+
+
+def test_all_keys_below_the_prefix_are_meant() -> None:
+    assert "and on all else below file-prefix (s3discovery policy prints" in str(refused(403, "AccessDenied"))
+    assert "all else" not in str(refused(403, "AccessDenied", verb="list"))
+
+
+@pytest.mark.parametrize("status", [401, 403, 503])
+@pytest.mark.parametrize("body", [b"<html>login</html>", b'{"error": "nope"}', b"x" * 5000])
+def test_refusal_that_is_no_document_of_s3_is_not_its_own(status: int, body: bytes) -> None:
+    question = Question("list", MESH, "p/")
+    error = explain(question, Answer(status, DATE, body))
+    assert type(error) is ForeignAnswerError
+    assert "is s3-endpoint really an S3 endpoint?" in str(error)
+    assert len(str(error)) < 300
+    named = explain(question, Answer(status, {"x-amz-request-id": "1"}, body))
+    assert type(named) is (ThrottledError if status == 503 else AccessDeniedError)
+
+
+@pytest.mark.parametrize("key", ["a/../b/n1", "./n1", "a/./n1", ".."])
+def test_dots_in_a_key_are_the_reason(key: str) -> None:
+    body = b"<Error><Code>InvalidRequest</Code></Error>"
+    error = explain(Question("put", MESH, key, conditional=True), Answer(400, {}, body))
+    assert type(error) is StoreFaultError
+    assert "choose a file-prefix without '.' or '..'" in str(error)
 
 
 def test_explicit_deny_is_removed_not_outweighed() -> None:

@@ -1,6 +1,7 @@
 """`s3discovery init`: a settings file, by asking or from options."""
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -75,7 +76,7 @@ def init(file: Path, options: tuple[str, ...], original: Path | None, no_input: 
     _complete(values, ask=not no_input)
     is_secret = any(BY_NAME[name].secret for name in values)
     _write(file, write_properties(values), mode=_SECRET_MODE if is_secret else _MODE, force=force)
-    named = "" if file == DEFAULT_FILE else f" -c {file}"
+    named = "" if file == DEFAULT_FILE else f" -c {shlex.quote(str(file))}"
     click.echo(f"wrote {file}")
     click.echo(f"next: s3discovery doctor{named}")
 
@@ -169,7 +170,11 @@ def _read(key: Key, text: str, values: Mapping[str, str]) -> str:
 
 
 def _write(path: Path, text: str, *, mode: int, force: bool) -> None:
-    """Write the file whole or not at all; without `force` never over another, even one of this moment."""
+    """Write the file whole or not at all; without `force` never over another, even one of this moment.
+
+    With it, where there is a link, what it leads to is replaced, and the link stays."""
+    if force:
+        path = Path(os.path.realpath(path))
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     claimed = False
     try:

@@ -1,6 +1,7 @@
 """`s3discovery policy`: the least that AWS has to allow."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import click
 
@@ -30,7 +31,7 @@ def policy(origins: Origins, log_level: str | None, form: str, read_only: bool, 
     if lifecycle and read_only:
         raise click.UsageError("--read-only and --lifecycle exclude each other: a rule has no readers.")
     start_logging(log_level or "warning")
-    settings = origins.read()
+    settings = _without_keys(origins).read()
     if lifecycle:
         rule = make_lifecycle_rule(settings)
         document, said = policy_formats.render_lifecycle(rule, form), lifecycle_remarks(rule)
@@ -39,6 +40,14 @@ def policy(origins: Origins, log_level: str | None, form: str, read_only: bool, 
         document, said = policy_formats.render_policy(allowed, form, read_only=read_only), remarks(settings)
     _remark(said)
     click.echo(document, nl=False)
+
+
+def _without_keys(origins: Origins) -> Origins:
+    """Return what needs no keys: the policy comes before them. Anonymous stays, which has a remark."""
+    kind = origins.values().get("credentials-type")
+    if kind is None or kind.text.strip() == "anonymous":
+        return origins
+    return replace(origins, options=(*origins.options, "credentials-type=default"))
 
 
 def _remark(texts: Iterable[str]) -> None:

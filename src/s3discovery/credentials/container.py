@@ -39,7 +39,7 @@ class ContainerRole:
         try:
             answer = await http.ask("GET", url, headers=headers, limit_s=_ASK_LIMIT_S)
         except http.NoAnswerError as error:
-            raise CredentialsError(f"{where} {error}; it is asked again") from error
+            raise CredentialsError(f"{where} {error}; look why it does not answer") from error
         if answer.status != 200:
             raise CredentialsError(
                 f"{where} refused (HTTP {answer.status}); look at the role of this task or pod"

@@ -73,14 +73,14 @@ class InstanceProfile:
             return {"X-aws-ec2-metadata-token": answer.text.strip()}
         if answer.status in _NO_VERSION_2:
             return self._fall_back(f"it gives no token (HTTP {answer.status})", "allow its version 2")
-        raise self._failed(f"it gave no token (HTTP {answer.status}); it is asked again")
+        raise self._failed(f"it gave no token (HTTP {answer.status}); look at the instance")
 
     async def _without_token(self, error: http.SlowError) -> Mapping[str, str]:
         """Find out why there was no token: is the service slow, or is only that answer lost?"""
         try:
             answer = await http.ask("GET", f"{self._base}{_ROLES}", limit_s=self._limit_s)
         except http.NoAnswerError:
-            raise self._failed(f"it is slow, it {error}; look at the instance, it is asked again") from error
+            raise self._failed(f"it is slow, it {error}; look at the instance") from error
         if answer.status == 401:
             raise self._failed(f"it answers, but not to the PUT for a token; {_RAISE_HOP_LIMIT}") from error
         return self._fall_back("it answers, but not to the PUT for a token", _RAISE_HOP_LIMIT)
@@ -96,15 +96,15 @@ class InstanceProfile:
         try:
             return await http.ask("GET", f"{self._base}{path}", headers=headers, limit_s=self._limit_s)
         except http.SlowError as error:
-            raise self._failed(f"it is slow, it {error}; look at the instance, it is asked again") from error
+            raise self._failed(f"it is slow, it {error}; look at the instance") from error
         except http.NoAnswerError as error:
-            raise self._failed(f"it {error}; it is asked again") from error
+            raise self._failed(f"it {error}; look at the instance") from error
 
     def _require_ok(self, answer: http.Answer) -> None:
         if answer.status == 401:
             raise self._failed("it wants a token (HTTP 401), and gave none; allow its version 2")
         if answer.status != 200:
-            raise self._failed(f"it refused (HTTP {answer.status}); it is asked again")
+            raise self._failed(f"it refused (HTTP {answer.status}); look at the instance")
 
     def _failed(self, what: str) -> CredentialsError:
         return CredentialsError(f"{SOURCE}: the metadata service at {http.shown_place(self._base)}: {what}")

@@ -91,7 +91,7 @@ class RenewedCredentials:
         if held is not None and self._clock.monotonic_s() < held.end_at_s:
             return held.credentials
         if self._renewal is not None:
-            raise CredentialsError(f"{self._source}: no answer for {FETCH_LIMIT_S:g} s; it is waited for")
+            raise CredentialsError(f"{self._source}: no answer for {FETCH_LIMIT_S:g} s; look why it is slow")
         raise CredentialsError(self._error)
 
     def _collect(self) -> None:

@@ -91,7 +91,7 @@ class _Reading:
         try:
             threading.Thread(target=work, name="SDK credentials", daemon=True).start()
         except RuntimeError as error:  # as many threads as the machine allows
-            answer.set_exception(CredentialsError(f"{self._source}: {error}; it is asked again"))
+            answer.set_exception(CredentialsError(f"{self._source}: {error}; raise the limit of threads"))
         return answer
 
 
@@ -115,11 +115,22 @@ def _read(load: Callable[[], Any], source: str, cure: str) -> Issued:
         expires_s = None if moment is None else moment.timestamp()
     except Exception as error:  # noqa: BLE001 - botocore lets through whatever json, shlex and others raise
         # Without the cause: it may hold a line of a file, or what a program said.
-        raise CredentialsError(f"{source}: {_explain(error)}; {cure}") from None
+        raise CredentialsError(f"{source}: {_explain(error)}; {_cure(error) or cure}") from None
     if frozen is None or not frozen.access_key or not frozen.secret_key:
         raise CredentialsError(f"{source}: nothing found; {cure}")
     token = frozen.token or None
     return Issued(make_credentials(source, frozen.access_key, frozen.secret_key, token, expires_s))
+
+
+def _cure(error: Exception) -> str | None:
+    """Return what to do where it is the files of the profile that are wrong, not what they name."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ConfigParseError):
+        return "mend that file: a section such as [default], then a name=value in each line"
+    if isinstance(error, exceptions.ProfileNotFound):
+        return "write that profile, or set credentials-profile to another"
+    return None
 
 
 def _explain(error: Exception) -> str:
@@ -128,6 +139,7 @@ def _explain(error: Exception) -> str:
 
     harmless = (
         exceptions.ClientError,
+        exceptions.ConfigParseError,
         exceptions.HTTPClientError,
         exceptions.InvalidConfigError,
         exceptions.ProfileNotFound,

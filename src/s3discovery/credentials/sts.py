@@ -31,7 +31,7 @@ _CURES = {
     "ExpiredTokenException": "the web identity token has expired; look why its file is not renewed",
     "ExpiredToken": "the credentials that ask have expired; renew them",
     "InvalidIdentityToken": "register the token's issuer as an identity provider of the account",
-    "IDPCommunicationError": "STS cannot reach the identity provider; it is asked again",
+    "IDPCommunicationError": "STS cannot reach the identity provider; look why it does not answer",
     "InvalidClientTokenId": "STS does not know the access key id; look at credentials-source",
     "SignatureDoesNotMatch": "the secret does not belong to the access key id; look at credentials-source",
     "ValidationError": "look at credentials-role-arn, credentials-external-id and credentials-session-name",
@@ -188,7 +188,7 @@ def _parse(answer: http.Answer, where: str) -> tuple[ET.Element, str]:
     if answer.status != 200:
         code = (root.findtext(f".//{space}Code") or "").strip()[:_SHOWN]
         message = (root.findtext(f".//{space}Message") or "").strip()[:_SHOWN]
-        cure = _CURES.get(code, "it is asked again")
+        cure = _CURES.get(code, "look it up in the documentation of STS")
         raise CredentialsError(f"{where} refused (HTTP {answer.status} {code!r} {message!r}); {cure}")
     return root, space
 

@@ -10,8 +10,11 @@ from s3discovery.errors import (
     BucketError,
     BucketMissingError,
     ClockSkewError,
+    CredentialsError,
     CredentialsRejectedError,
     DiscoveryError,
+    ForeignAnswerError,
+    KeyChangedError,
     ProxyError,
     StoreFaultError,
     ThrottledError,
@@ -19,8 +22,9 @@ from s3discovery.errors import (
     WrongRegionError,
 )
 from s3discovery.s3.location import Location
+from s3discovery.s3.refusals import ACTIONS, named_action
 
-ACTIONS = {"list": "s3:ListBucket", "get": "s3:GetObject", "put": "s3:PutObject", "delete": "s3:DeleteObject"}
+_CODE_SHOWN = 80  # characters of the store's code
 _SHOWN = 240  # characters of the store's message
 _REJECTED = {
     "InvalidAccessKeyId": "unknown-access-key",
@@ -32,7 +36,6 @@ _REJECTED = {
 }
 # What stores say that want the bucket in the host name.
 _VIRTUAL_HOST_CODES = frozenset({"SecondLevelDomainForbidden", "PathStyleRequestNotAllowed"})
-_KMS_ACTION = re.compile(r"kms:[A-Za-z]{1,40}", re.ASCII)
 _POLICY = re.compile(r"explicit deny in an? ([a-z -]{1,60}?)(?: policy|[.,]|$)", re.ASCII | re.IGNORECASE)
 
 
@@ -55,6 +58,16 @@ def said(error: DiscoveryError) -> str:
     if error.said:
         parts.append(repr(error.said[:_SHOWN]))
     return " ".join(parts)
+
+
+def split_cure(error: DiscoveryError) -> tuple[str, str]:
+    """Return what is wrong, and what to do: errors of ours say both, in that order."""
+    text, more, rest = str(error).partition("\n")
+    found, semicolon, cure = text.rpartition("; ")
+    if not semicolon:
+        whose = "what credentials-type names" if isinstance(error, CredentialsError) else "the store"
+        return str(error), f"look at {whose}"
+    return found, f"{cure}{more}{rest}"
 
 
 def diagnose(error: BucketError, asked: Asked) -> Finding:
@@ -82,6 +95,10 @@ def diagnose(error: BucketError, asked: Asked) -> Finding:
 
 def _unlike_s3(error: BucketError, asked: Asked) -> Finding:
     match error:
+        case KeyChangedError():
+            return report("keys-changed", str(error))
+        case ForeignAnswerError():
+            return report("not-s3", str(error), place=asked.location.endpoint)
         case StoreFaultError() if error.code in _VIRTUAL_HOST_CODES:
             return report("needs-virtual-host", said(error))
         case StoreFaultError() if error.status is not None and error.status >= 500:
@@ -89,20 +106,23 @@ def _unlike_s3(error: BucketError, asked: Asked) -> Finding:
         case StoreFaultError() if error.code is None:
             return report("not-s3", str(error), place=asked.location.endpoint)
         case _:
-            return report("refused-otherwise", str(error), code=repr(error.code))
+            return report("refused-otherwise", str(error), code=repr((error.code or "")[:_CODE_SHOWN]))
 
 
-def explain_denial(error: AccessDeniedError, verb: str, asked: Asked, key: str) -> Finding:
-    """Return the missing permission behind a refusal of `verb`, as the check of that verb."""
+def explain_denial(error: AccessDeniedError, verb: str, asked: Asked, prefix: str) -> Finding:
+    """Return the missing permission behind a refusal of `verb`, as the check of that verb.
+
+    It is needed for all keys below `prefix`, whichever was tried."""
     found = said(error)
+    action = named_action(error.said) or ACTIONS[verb]
     if "explicit deny" in error.said.lower():
         named = _POLICY.search(error.said)
         policy = f"{named[1]} policy" if named else "policy that holds it"
-        return report("explicit-deny", found, check=verb, action=ACTIONS[verb], policy=policy)
-    if (action := _KMS_ACTION.search(error.said)) is not None:
-        return report("key-denied", found, check=verb, action=action[0])
-    resource = asked.location.arn(None if verb == "list" else key)
-    return report(f"{verb}-denied", found, resource=resource)
+        return report("explicit-deny", found, check=verb, action=action, policy=policy)
+    if action.startswith("kms:"):
+        return report("key-denied", found, check=verb, action=action)
+    resource = asked.location.arn(None if action == ACTIONS["list"] else f"{prefix}*")
+    return report(f"{verb}-denied", found, action=action, resource=resource)
 
 
 def region_line(location: Location, region: str) -> str:

@@ -16,9 +16,9 @@ from s3discovery.doctor import neighbours
 from s3discovery.doctor.configuration import examine_configuration, wrong_settings
 from s3discovery.doctor.diagnosis import Asked
 from s3discovery.doctor.finding import CHECKS, Finding, Verdict, not_reached
-from s3discovery.doctor.identity import examine_credentials, name_account, shorten
+from s3discovery.doctor.identity import examine_credentials, judge_keys, name_account, shorten
 from s3discovery.doctor.neighbours import Files
-from s3discovery.doctor.probe import WRITING, Permissions
+from s3discovery.doctor.permissions import WRITING, Permissions
 from s3discovery.doctor.store import STEPS, Store
 from s3discovery.doctor.way import Target, Way
 from s3discovery.errors import AddressError, BrokerError, DiscoveryError, SettingsError
@@ -26,7 +26,7 @@ from s3discovery.names import Names
 from s3discovery.own_address import Located, locate_self
 from s3discovery.proxies import find_proxy
 from s3discovery.s3 import S3Bucket
-from s3discovery.trust import make_context
+from s3discovery.s3.route import Route
 from s3discovery.wiring import Origins
 
 Tell = Callable[[Finding], None]
@@ -42,17 +42,17 @@ async def examine(
     clock = clock or SystemClock()
     protocol = _Protocol(tell)
     settings, found = examine_configuration(origins)
+    examination = None
+    if settings is not None:
+        try:
+            examination = _Examination(origins, settings, protocol, clock, read_only=read_only)
+        except SettingsError as error:  # a proxy or CA that variables name wrongly
+            found = [*(each for each in found if each.verdict is not Verdict.OK), *wrong_settings(error)]
     protocol.note(found)
-    if settings is None:
+    if examination is None:
         protocol.give_up("configuration")
-        return protocol.findings
-    try:
-        examination = _Examination(origins, settings, protocol, clock, read_only=read_only)
-    except SettingsError as error:  # a proxy or CA that variables name wrongly
-        protocol.note(wrong_settings(error))
-        protocol.give_up("configuration")
-        return protocol.findings
-    await examination.run()
+    else:
+        await examination.run()
     return protocol.findings
 
 
@@ -70,9 +70,11 @@ class _Protocol:
 
     def note(self, findings: Iterable[Finding]) -> None:
         """Take findings: all there will be of their checks."""
-        for finding in findings:
-            self._found.setdefault(finding.check, []).append(finding)
         order = tuple(CHECKS)
+        for finding in findings:
+            if finding.check in order[: self._told]:
+                raise RuntimeError(f"{finding.check} has been told already")
+            self._found.setdefault(finding.check, []).append(finding)
         while self._told < len(order) and (known := self._found.get(order[self._told])) is not None:
             for finding in known:
                 self._tell(finding)
@@ -102,7 +104,7 @@ class _Examination:
         self._way = Way(
             target,
             find_proxy(self._bucket.location.root, origins.environ),
-            make_context(origins.environ),
+            Route(self._bucket.location, origins.environ).make_context(),
             self._find_addresses,
             clock,
         )
@@ -141,7 +143,7 @@ class _Examination:
             found = await name_account(
                 found, credentials, self._origins.environ, self._bucket.location.region, self._clock
             )
-        self._protocol.note([found])
+        self._protocol.note([found] if credentials is None else judge_keys(found, credentials))
         return credentials
 
     async def _examine_store(

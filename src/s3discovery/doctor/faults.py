@@ -35,6 +35,12 @@ _ALL = (
     _fault("wrong-setting", "configuration", "A setting is missing or wrong.", "{cure}"),
     _warning("unknown-key", "configuration", "A key means nothing, so its value has no effect.", "{cure}"),
     _fault("no-credentials", "credentials", "The source that credentials-type names gives none.", "{cure}"),
+    _warning(
+        "keys-swapped",
+        "credentials",
+        "The access key id looks like a secret, and the secret like an access key id.",
+        "exchange them where they are set: {source}",
+    ),
     _fault(
         "name-not-found",
         "dns",
@@ -88,6 +94,12 @@ _ALL = (
         "proxy",
         "What is set as proxy does not answer as one.",
         "correct {variable}: what answers at {proxy} is no HTTP proxy",
+    ),
+    _fault(
+        "proxy-silent",
+        "proxy",
+        "What is set as proxy takes the connection, and then does not answer.",
+        "look whether the proxy {proxy} runs and serves this machine, or correct {variable}",
     ),
     _fault(
         "plain-http",
@@ -147,7 +159,8 @@ _ALL = (
         "not-s3",
         "store",
         "Something answers, but not as S3 does.",
-        "write the store's own S3 endpoint into s3-endpoint; {place} is a web server or something else",
+        "write the store's own S3 endpoint into s3-endpoint; {place} is a web server or something else, or "
+        "a gateway whose store is down",
     ),
     _fault(
         "needs-path-style",
@@ -255,28 +268,41 @@ _ALL = (
         "s3:PutObject and s3:DeleteObject on it: ask its owner which",
     ),
     _fault(
+        "keys-changed",
+        "list",
+        "The store does not keep keys as they are written, so no node finds another's file.",
+        "set a file-prefix without a leading or doubled '/' and without '\\': the store changes such keys",
+    ),
+    _fault(
+        "list-stale",
+        "listed",
+        "What was just written is not in the listing, or not as it was written.",
+        "use a store, or a release of it, whose listings show every write at once: nodes find each other by "
+        "them",
+    ),
+    _fault(
         "list-denied",
         "list",
         "The bucket exists, and may not be listed.",
-        "allow s3:ListBucket on {resource} to these credentials",
+        "allow {action} on {resource} to these credentials",
     ),
     _fault(
         "delete-denied",
         "delete",
         "Objects may not be deleted, so a leaving node leaves its file.",
-        "allow s3:DeleteObject on {resource} to these credentials",
+        "allow {action} on {resource} to these credentials",
     ),
     _fault(
         "put-denied",
         "put",
         "Objects may not be written, so this node cannot register.",
-        "allow s3:PutObject on {resource} to these credentials",
+        "allow {action} on {resource} to these credentials",
     ),
     _fault(
         "get-denied",
         "get",
         "Objects may not be read, so this node cannot see the others.",
-        "allow s3:GetObject on {resource} to these credentials",
+        "allow {action} on {resource} to these credentials",
     ),
     _fault(
         "explicit-deny",
@@ -323,7 +349,7 @@ _ALL = (
         "encryption-refused",
         "encryption",
         "The store refuses the encryption that is set.",
-        "correct the encryption that is set, or let the store know it: {cure}",
+        "correct {keys}, or let the store know this encryption",
     ),
     _fault("no-address", "address", "No address was found that peers could dial.", "set external-address"),
     _fault(

@@ -23,6 +23,7 @@ CHECKS: Mapping[str, str] = {
     "delete": "an object below the prefix may be deleted",
     "put": "one may be written",
     "get": "one may be read",
+    "listed": "a listing shows at once what was written, under its own key",
     "conditions": "the store honours If-Match and If-None-Match",
     "metadata": "it keeps what nodes say beside their files",
     "encryption": "it takes the encryption that is set",

@@ -1,25 +1,30 @@
 """The credentials: which source gave them, whose they are, when they end. Secrets are never shown."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from s3discovery.clock import Clock
 from s3discovery.credentials import Credentials, CredentialsProvider
+from s3discovery.doctor.diagnosis import split_cure
 from s3discovery.doctor.faults import report
 from s3discovery.doctor.finding import Finding, ok
 from s3discovery.errors import CredentialsError, SettingsError
+from s3discovery.keys.credentials import show_access_key_id
 
 _CHECK = "credentials"
+# How AWS writes access key ids, and most stores after it; a secret has other characters, too, and more.
+_LIKE_AN_ID = re.compile("[A-Z0-9]{16,32}", re.ASCII)
 _ACCOUNT_LIMIT_S = 1.5
 _SHOWN_START, _SHOWN_END = 4, 4  # of an access key id: enough to tell one's keys apart
 
 
 def shorten(access_key_id: str) -> str:
-    """Return an access key id as it is shown."""
-    if len(access_key_id) < 2 * (_SHOWN_START + _SHOWN_END):
-        return f"{access_key_id[:_SHOWN_START]}..."
+    """Return an access key id as it is shown; what may be a secret in its place shows next to nothing."""
+    if _LIKE_AN_ID.fullmatch(access_key_id) is None:
+        return show_access_key_id(access_key_id)
     return f"{access_key_id[:_SHOWN_START]}...{access_key_id[-_SHOWN_END:]}"
 
 
@@ -28,7 +33,8 @@ async def examine_credentials(provider: CredentialsProvider, kind: str) -> tuple
     try:
         credentials = await provider.credentials()
     except CredentialsError as error:
-        return None, report("no-credentials", "none", cure=str(error))
+        found, cure = split_cure(error)
+        return None, report("no-credentials", found, cure=cure)
     if credentials.is_anonymous:
         return credentials, ok(_CHECK, "anonymous: requests are not signed")
     found = f"{shorten(credentials.access_key_id)!r} from {credentials.source or kind!r}"
@@ -37,6 +43,15 @@ async def examine_credentials(provider: CredentialsProvider, kind: str) -> tuple
     if credentials.expires_s is None:
         return credentials, ok(_CHECK, found)
     return credentials, ok(_CHECK, f"{found}, renewed before {_shown_time(credentials.expires_s)}")
+
+
+def judge_keys(found: Finding, credentials: Credentials) -> list[Finding]:
+    """Return `found`, and what is to be said about the keys themselves."""
+    key_id, secret = credentials.access_key_id, credentials.secret_access_key.reveal()
+    if len(key_id) <= len(secret) or _LIKE_AN_ID.fullmatch(key_id) or not _LIKE_AN_ID.fullmatch(secret):
+        return [found]
+    shown = f"{shorten(key_id)!r} has {len(key_id)} characters, and the secret fewer, all of them of ids"
+    return [found, report("keys-swapped", shown, source=credentials.source or "the source")]
 
 
 async def name_account(

@@ -146,7 +146,9 @@ def _taken(
     own: Address, cluster_id: str | None, alive: Mapping[str, Member], shown: str
 ) -> Iterable[Finding]:
     ids = sorted(repr(member.cluster_id) for member in alive.values() if member.address == own)
-    others = [name for name in ids if cluster_id is None or name != repr(cluster_id)]
+    # A node without a fixed id has a new one with every start: the one that is there is most likely its own.
+    is_itself = cluster_id is None and len(ids) == 1
+    others = [] if is_itself else [name for name in ids if cluster_id is None or name != repr(cluster_id)]
     if others:
         yield report("address-taken", f"{shown} is that of {_some(others)}", ids=_some(others))
     namesake = None if cluster_id is None else alive.get(cluster_id)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from s3discovery.bucket import Listing
 from s3discovery.clock import Clock
 from s3discovery.config import Settings
-from s3discovery.doctor.diagnosis import Asked, diagnose, explain_denial, region_line, said
+from s3discovery.doctor.diagnosis import Asked, diagnose, explain_denial, region_line, said, split_cure
 from s3discovery.doctor.faults import report
 from s3discovery.doctor.finding import Finding, not_reached, ok
 from s3discovery.errors import (
@@ -21,6 +21,7 @@ from s3discovery.errors import (
     BucketMissingError,
     CredentialsRejectedError,
     DiscoveryError,
+    KeyChangedError,
     StoreFaultError,
     UnreachableError,
 )
@@ -67,7 +68,8 @@ class Store:
         except BucketError as error:
             await self._judge(error)
         except DiscoveryError as error:
-            self._blame("store", report("no-credentials", str(error), check="store", cure=str(error)))
+            found, cure = split_cure(error)
+            self._blame("store", report("no-credentials", found, check="store", cure=cure))
         else:
             self._accept(self.listing.server_time_s)
             found = self._bucket.location.region
@@ -120,6 +122,8 @@ class Store:
             by_http = self._asked.location.root.startswith("http:")
             if by_http and await self._speaks_tls():
                 return report("port-speaks-tls", str(error))
+        if isinstance(error, KeyChangedError):
+            return None
         if isinstance(error, _MIXED_UP) and await self._answers_otherwise():
             is_path_style = self._asked.location.is_path_style
             return report("needs-virtual-host" if is_path_style else "needs-path-style", said(error))
@@ -168,6 +172,8 @@ class Store:
             self.findings[later] = not_reached(later, check)
         if check in ("bucket", "list"):
             self.findings["region"] = ok("region", self._bucket.location.region)
+        if check == "list":
+            self.findings["bucket"] = ok("bucket", f"{self._settings.bucket_name!r} exists")
 
 
 async def _succeeds(bucket: AbstractAsyncContextManager[S3Bucket], prefix: str) -> bool:

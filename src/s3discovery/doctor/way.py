@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from s3discovery.clock import Clock
 from s3discovery.doctor import certificate, tunnel
-from s3discovery.doctor.certificate import Handshake
+from s3discovery.doctor.certificate import Certificate, Handshake
 from s3discovery.doctor.faults import report
 from s3discovery.doctor.finding import Finding, Verdict, not_reached, ok
 from s3discovery.names import FindAddresses
@@ -192,20 +192,39 @@ class Way:
                 return self._judge(seen)
             if seen.fault in ("plain-http", "tls-broken"):
                 return report(seen.fault, seen.said)
-            read = await certificate.read_certificate(await self._open(), await self._open(), target.host)
         except (OSError, tunnel.RefusedError) as error:
             return report("tls-broken", reason(error))
-        name = seen.fault
-        if name == "wrong-name" and await self._fits_without_bucket(context):
+        read = await self._read_certificate()
+        if seen.fault == "wrong-name" and await self._fits_without_bucket(context):
             return report("wrong-name-of-bucket", f"{seen.said}; {read}", host=target.bare_host)
         names = ", ".join(repr(each) for each in read.names[:_ADDRESSES_SHOWN]) or "none"
-        return report(name, f"{seen.said}; {read}", host=target.host, names=names, ended=read.ends)
+        return report(seen.fault, f"{seen.said}; {read}", host=target.host, names=names, ended=read.ends)
+
+    async def _read_certificate(self) -> Certificate:
+        """Return what the certificate says that was not trusted, as far as the store lets that be read."""
+        try:
+            first = await self._open()
+        except (OSError, tunnel.RefusedError):
+            return Certificate()
+        try:
+            second = await self._open()
+        except (OSError, tunnel.RefusedError):
+            first.close()
+            return Certificate()
+        except BaseException:
+            first.close()
+            raise
+        return await certificate.read_certificate(first, second, self._target.host)
 
     async def _fits_without_bucket(self, context: ssl.SSLContext) -> bool:
         target = self._target
         if not target.has_bucket_in_host:
             return False
-        seen = await certificate.shake_hands(await self._open(), target.bare_host, context)
+        try:
+            connection = await self._open()
+        except (OSError, tunnel.RefusedError):
+            return False
+        seen = await certificate.shake_hands(connection, target.bare_host, context)
         return seen.fault is None
 
     def _judge(self, seen: Handshake) -> Finding:

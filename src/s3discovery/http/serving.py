@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from s3discovery.config import Settings
 from s3discovery.errors import Problem, ServerError, SettingsError
@@ -35,7 +36,9 @@ async def serving(
             middlewares=[guard(lambda: token, own_hosts)], client_max_size=_REQUEST_LIMIT_BYTES
         )
         app.add_routes([*Api(seen, metrics).routes(), web.get("/", page.show)])
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_STOP_LIMIT_S)
+        runner = web.AppRunner(
+            app, access_log=None, logger=_log_of_bugs(), handle_signals=False, shutdown_timeout=_STOP_LIMIT_S
+        )
         await runner.setup()
         try:
             site = web.TCPSite(runner, settings.http_address, port)
@@ -45,6 +48,18 @@ async def serving(
             yield host, own_port
         finally:
             await runner.cleanup()
+
+
+def _log_of_bugs() -> logging.Logger:
+    """Return where aiohttp tells of errors of ours; malformed requests, which anybody may send, are none."""
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+    made = logging.getLogger(f"{__name__}.requests")
+    if not made.filters:
+        made.addFilter(is_ours)
+    return made
 
 
 async def _start(site: web.TCPSite, host: str, port: int) -> None:

@@ -9,7 +9,8 @@ from s3discovery.journal import Journal
 from s3discovery.moment import Moment
 from s3discovery.running import Running
 
-_TICK_S = 0.5  # what has no event of its own, such as a failed poll, is seen within so long
+_TICK_S = 1.0  # what has no event of its own, such as a failed poll, is seen within so long
+_LOOK_S = 5.0  # to compare all that is known costs milliseconds among hundreds of members
 
 
 class Watching:
@@ -27,13 +28,21 @@ class Watching:
 
     async def run(self) -> None:
         """Note what happens, until cancelled."""
-        clock, discovery = self.running.clock, self.running.discovery
+        running, clock, discovery = self.running, self.running.clock, self.running.discovery
+        seen, due_s = None, 0.0
         while True:
             polls = discovery.polls
-            if self.journal.note(self.moment(), clock.wall_s()):
-                news, self.news = self.news, asyncio.Event()
-                news.set()
+            # What changes by itself, such as who is late, waits for the next look at all of it.
+            now = (sum(discovery.counts.values()), running.cluster_state(), discovery.status.registered)
+            if now != seen or clock.monotonic_s() >= due_s:
+                seen, due_s = now, clock.monotonic_s() + _LOOK_S
+                self._note()
             await sleep_unless(clock, _TICK_S, discovery.polled(polls))
+
+    def _note(self) -> None:
+        if self.journal.note(self.moment(), self.running.clock.wall_s()):
+            news, self.news = self.news, asyncio.Event()
+            news.set()
 
 
 @asynccontextmanager

@@ -49,7 +49,7 @@ def read_template(text: str) -> str:
     """Read the name of a built-in template, or the path of one."""
     if text in BUILT_IN:
         return text
-    if "/" not in text:
+    if "/" not in text or text != text.strip():
         raise WrongTextError(f"write one of {', '.join(BUILT_IN)}, or a path with a / in it")
     return kinds.read_path(text)
 

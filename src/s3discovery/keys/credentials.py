@@ -21,6 +21,17 @@ CREDENTIALS_TYPES = (
 # Types that ask for a role by credentials of their own; they cannot be asked for by themselves.
 ROLE_SOURCES = tuple(kind for kind in CREDENTIALS_TYPES if kind not in ("assume_role", "anonymous"))
 
+# Of an access key id: enough to tell one's keys apart. A secret that stands in its place by mistake (which
+# mostly has small letters or signs) shows less.
+_SHOWN, _SHOWN_OF_A_SECRET = 4, 2
+
+
+def show_access_key_id(text: str) -> str:
+    """Return an access key id as it is shown."""
+    looks_secret = any(char.islower() or char in "/+-_" for char in text)
+    return f"{text[: _SHOWN_OF_A_SECRET if looks_secret else _SHOWN]}***"
+
+
 CREDENTIALS: tuple[Key, ...] = (
     Key(
         "credentials-type",
@@ -39,6 +50,7 @@ CREDENTIALS: tuple[Key, ...] = (
         kinds.read_printable,
         "Access key id, for credentials-type access_key and temporary_session.",
         "AKIAIOSFODNN7EXAMPLE",
+        show=show_access_key_id,
     ),
     Key(
         "credentials-secret-access-key",

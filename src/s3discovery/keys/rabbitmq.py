@@ -1,5 +1,6 @@
 """RabbitMQ: which node is meant, and how it is told what to do."""
 
+import re
 import shlex
 
 from s3discovery import kinds
@@ -7,6 +8,7 @@ from s3discovery.keys.key import Key
 from s3discovery.kinds import WrongTextError
 from s3discovery.vectors import Vector, commands_with
 
+_NODE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}(?:@[A-Za-z0-9][A-Za-z0-9_.-]{0,252})?", re.ASCII)
 _read_commands = commands_with((), ())
 
 
@@ -18,11 +20,18 @@ def read_ctl(text: str) -> Vector:
     return commands[0]
 
 
+def read_node_name(text: str) -> str:
+    """Read the name of an Erlang node, with or without its host."""
+    if _NODE.fullmatch(text) is None:
+        raise WrongTextError("write name@host of letters, digits, _ and -, such as rabbit@mq-1")
+    return text
+
+
 RABBITMQ: tuple[Key, ...] = (
     Key(
         "rabbitmq-node-name",
         "rabbitmq_node_name",
-        kinds.read_printable,
+        read_node_name,
         "Name of the RabbitMQ node, name@host, with broker:rabbitmq. If not set: RABBITMQ_NODENAME, "
         "rabbitmq-env.conf, or rabbit at this host.",
         "rabbit@mq-1",

@@ -9,7 +9,13 @@ from s3discovery.bucket import Entry, Listing, Stored, Written
 from s3discovery.clock import Clock, SystemClock
 from s3discovery.config import Settings
 from s3discovery.credentials import CredentialsProvider
-from s3discovery.errors import ObjectMissingError, ObjectTooLargeError, PreconditionError, StoreFaultError
+from s3discovery.errors import (
+    KeyChangedError,
+    ObjectMissingError,
+    ObjectTooLargeError,
+    PreconditionError,
+    StoreFaultError,
+)
 from s3discovery.node import NO_METADATA
 from s3discovery.s3 import refusals
 from s3discovery.s3.customer_key import read_customer_key
@@ -205,7 +211,7 @@ class S3Bucket:
             raise refusals.not_s3(question, answer, str(error)) from error
         for entry in page.entries:
             if not entry.key.startswith(prefix):
-                raise StoreFaultError(
+                raise KeyChangedError(
                     f"{question} brought {entry.key!r}: the store does not keep keys as they are; choose a "
                     "file-prefix without a leading or doubled '/' and without '\\'"
                 )

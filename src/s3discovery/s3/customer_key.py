@@ -21,7 +21,9 @@ def read_customer_key(path: str) -> CustomerKey:
         raise _wrong(path, f"does not exist; write the key into it ({_MAKE}), or name another") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         why = getattr(error, "strerror", None) or "no path"
-        raise _wrong(path, f"cannot be read ({why}); give this user the right to, or name another") from error
+        may_not = isinstance(error, PermissionError)
+        cure = "give this user the right to, or name another" if may_not else "name a file"
+        raise _wrong(path, f"cannot be read ({why}); {cure}") from error
     raw = found if len(found) == KEY_BYTES else _decode(found)
     if len(raw) != KEY_BYTES:
         raise _wrong(path, f"must hold {KEY_BYTES} bytes, raw or in base64, and nothing else; {_MAKE}")

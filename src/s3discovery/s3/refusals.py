@@ -13,6 +13,7 @@ from s3discovery.errors import (
     ClockSkewError,
     ConditionUnsupportedError,
     CredentialsRejectedError,
+    ForeignAnswerError,
     ObjectMissingError,
     PreconditionError,
     StoreFaultError,
@@ -24,10 +25,11 @@ from s3discovery.s3.location import Location
 from s3discovery.s3.wire import Answer, Refusal, parse_refusal
 
 SKEW_CODE = "RequestTimeTooSkewed"
+_PAGE_SHOWN = 40  # bytes of what is no answer of S3's
 _SHOWN = 200  # characters of a foreign text that an error shows
 _KEPT = 2000  # characters of S3's message that an error keeps: AWS names who, what, and which policy
 
-_ACTIONS = {
+ACTIONS = {
     "list": "s3:ListBucket",
     "get": "s3:GetObject",
     "put": "s3:PutObject",
@@ -56,6 +58,9 @@ _REGION_CODES = frozenset(
         "IllegalLocationConstraintException",
     }
 )
+# How AWS names the action that was refused, which need not be the verb's own: a PUT with tags needs two. The
+# rest of the message is not looked at, since names in it are their owner's choice.
+_ACTION = re.compile(r"not authorized to perform: ((?:s3[a-z-]{0,20}|kms):[A-Z][A-Za-z]{1,60})\b", re.ASCII)
 # How S3 says in which region a bucket is that another region was asked for; us-east-1 has no name there.
 _CONSTRAINT = "The ([a-z0-9-]{1,64}) location constraint is incompatible"
 _HOST_LIMIT = 253  # characters of a host name
@@ -87,6 +92,7 @@ def explain(question: Question, answer: Answer) -> BucketError:
     found = (
         _explain_region(question, answer, refusal)
         or _explain_code(question, answer, refusal)
+        or _explain_stranger(question, answer, refusal)
         or _explain_status(question, answer, refusal)
     )
     found.status = answer.status
@@ -96,9 +102,15 @@ def explain(question: Question, answer: Answer) -> BucketError:
     return found
 
 
-def not_s3(question: Question, answer: Answer, what: str) -> StoreFaultError:
+def named_action(said: str) -> str | None:
+    """Return the action that a refusal names as the one that is missing, None where it names none."""
+    found = _ACTION.search(said[:_KEPT])
+    return None if found is None else found[1]
+
+
+def not_s3(question: Question, answer: Answer, what: str) -> ForeignAnswerError:
     """Return the error for an answer that S3 would not give, such as a web page."""
-    return StoreFaultError(
+    return ForeignAnswerError(
         f"{question} was answered with {what}; is s3-endpoint really an S3 endpoint?",
         status=answer.status,
         server_time_s=answer.server_time_s,
@@ -179,16 +191,29 @@ def _explain_code(question: Question, answer: Answer, refusal: Refusal) -> Bucke
     return None
 
 
+def _explain_stranger(question: Question, answer: Answer, refusal: Refusal) -> BucketError | None:
+    """Return the error for what refuses as S3 might, but says so in no document of S3's: a login page, a
+    firewall, a gateway whose store is down."""
+    is_s3 = refusal.code or "x-amz-request-id" in answer.headers or not answer.body.strip()
+    if is_s3 or answer.status not in (401, 403, 503):
+        return None
+    return not_s3(question, answer, f"HTTP {answer.status} and {answer.body[:_PAGE_SHOWN]!r}")
+
+
 def _explain_status(question: Question, answer: Answer, refusal: Refusal) -> BucketError:
     status, said = answer.status, _said(answer, refusal)
     if status == 404 and not refusal.code and question.verb != "list" and _is_bare(answer):
         return _missing(question)
     if status in (401, 403):
-        return _denied(question, said, explicitly="explicit deny" in refusal.message.lower())
+        return _denied(question, said, refusal.message)
     if status == 412:
         return _changed(question)
     if status in (429, 503):
         return _throttled(question, answer, refusal)
+    if status == 400 and _has_dots(question.key):
+        return StoreFaultError(
+            f"{question} was refused ({said}); choose a file-prefix without '.' or '..' between its slashes"
+        )
     if question.conditional and (status == 501 or (status == 400 and refusal.code in _UNSUPPORTED_CODES)):
         return ConditionUnsupportedError(
             f"the store at {question.location.endpoint} does not know the condition of {question} ({said})"
@@ -200,9 +225,7 @@ def _explain_status(question: Question, answer: Answer, refusal: Refusal) -> Buc
             "set s3-endpoint to the S3 endpoint itself"
         )
     if status >= 500:
-        return StoreFaultError(
-            f"{question} failed in the store ({said}); look at the store, it is tried again"
-        )
+        return StoreFaultError(f"{question} failed in the store ({said}); look at the store's own log")
     if refusal.code:
         return StoreFaultError(
             f"{question} was refused ({said}); check file-prefix, cluster-id and s3-endpoint"
@@ -215,6 +238,10 @@ def _is_bare(answer: Answer) -> bool:
     return not answer.body.strip()
 
 
+def _has_dots(key: str) -> bool:
+    return any(part in (".", "..") for part in key.split("/"))
+
+
 def _missing(question: Question) -> BucketError:
     if question.conditional:
         return _changed(question)
@@ -225,17 +252,26 @@ def _changed(question: Question) -> PreconditionError:
     return PreconditionError(f"{question}: somebody else wrote or deleted it meanwhile")
 
 
-def _denied(question: Question, said: str, *, explicitly: bool) -> AccessDeniedError:
-    action = _ACTIONS[question.verb]
-    if explicitly:
+def _denied(question: Question, said: str, message: str) -> AccessDeniedError:
+    action = named_action(message) or ACTIONS[question.verb]
+    if "explicit deny" in message.lower():
         return AccessDeniedError(
             f"{question} is not permitted ({said}); remove the Deny of {action} from that policy: an Allow "
             "elsewhere does not help"
         )
-    resource = question.location.arn(None if question.verb == "list" else question.key)
+    if action.startswith("kms:"):
+        return AccessDeniedError(
+            f"{question} is not permitted ({said}); allow {action} on the KMS key to these credentials, in "
+            "its key policy or by IAM"
+        )
+    # Of the keys, only this one is known here; what else a node needs is that below its file-prefix.
+    is_of_bucket = action == ACTIONS["list"]
+    resource = question.location.arn(None if is_of_bucket else question.key)
     also = "" if question.location.access_point is None else ", in the access point's policy and the bucket's"
+    rest = "" if is_of_bucket else ", and on all else below file-prefix"
     return AccessDeniedError(
-        f"{question} is not permitted ({said}); allow {action} on {resource} to these credentials{also}"
+        f"{question} is not permitted ({said}); allow {action} on {resource} to these credentials"
+        f"{also}{rest} (s3discovery policy prints what a node needs)"
     )
 
 

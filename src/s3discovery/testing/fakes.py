@@ -244,6 +244,7 @@ class RecordingBroker:
         self.applied: list[frozenset[Member]] = []
         self.failure: Exception | None = None
         self.never_peers: frozenset[str] = frozenset()  # ids of those that this broker skips
+        self.never_seen: frozenset[str] = frozenset()  # ids of those that it does not connect with
 
     @property
     def port(self) -> int | None:
@@ -265,7 +266,7 @@ class RecordingBroker:
 
     async def cluster(self) -> frozenset[str] | None:
         handed = self.applied[-1] if self.applied else frozenset()
-        return frozenset(peer.cluster_id for peer in handed) - self.never_peers
+        return frozenset(peer.cluster_id for peer in handed) - self.never_peers - self.never_seen
 
     async def __aenter__(self) -> Self:
         return self

@@ -53,6 +53,7 @@ class Removal:
             )
         if seen is not None:
             await self.remove(seen.name or name, "" if seen.name else seen.peer)
+            await self._lower_copies(max(view.size - 1, 1))
 
     async def remove(self, name: str, peer: str = "") -> None:
         """Remove the server of that name, or of that peer id where nobody knows the name."""
@@ -78,12 +79,31 @@ class Removal:
                 "store_dir if they are wanted no more"
             )
         deadline_s = self._clock.monotonic_s() + _LIMIT_S
+        # Before it goes: with fewer servers than copies, NATS takes no new subscription.
+        if meta.size > 2:
+            await self._lower_copies(meta.size - 1)
         await self._hand_over_streams(name, deadline_s)
         await self._hand_over_lead(name, deadline_s)
         await self.remove(name)
         while (now := await self._monitor.meta()) is not None and now.includes(name):
             await self._pause(deadline_s, "the others keep this server")
         log.info("left the meta group name=%r", name)
+        if meta.size == 2:
+            try:
+                await self._lower_copies(1)
+            except BrokerError as error:  # the one who stays does it, too, a while later
+                log.info("copies of streams are left to the other node reason=%s", error)
+
+    async def _lower_copies(self, size: int) -> None:
+        """Have no more copies of the MQTT streams than there will be servers."""
+        server = await self._monitor.server()
+        async with jetstream.connect(self._access, server, self._access.app) as connection:
+            for stream in await connection.mqtt_streams():
+                if stream.wanted > size:
+                    await connection.keep(stream, size)
+                    log.info(
+                        "copies of a stream changed stream=%r from=%d to=%d", stream.name, stream.wanted, size
+                    )
 
     async def _hand_over_streams(self, name: str, deadline_s: float) -> None:
         server = await self._monitor.server()

@@ -143,6 +143,10 @@ class RabbitBroker:
         self._lost = lost
         return status.seen_by(name)
 
+    async def members(self) -> frozenset[str]:
+        """Return all that belong to the cluster, this node included, whether they run or not."""
+        return (await self._ask_status()).members
+
     async def down(self) -> frozenset[str]:
         """Return the members that do not run, as far as this node can see."""
         return (await self._ask_status()).down - {self._node.name}
