@@ -14,10 +14,10 @@ import pytest
 
 from s3discovery.clock import SystemClock
 from s3discovery.demo.child import choose_ports
+from s3discovery.testing.link import Link
 from s3discovery.testing.namespaces import Hosts, NamespaceError
 from s3discovery.testing.nats_agents import EXPIRY_S, LIMIT_S, Cluster, write_settings
 from s3discovery.testing.nats_server import NatsServer, Variant
-from s3discovery.testing.rabbitmq_agents import Link
 
 RUNS = int(os.environ.get("SOAK_RUNS", "20"))
 # What the log of a founder says as it goes along; it is killed at each of these.
@@ -200,6 +200,48 @@ async def test_first_boot_of_five(
     make_cluster: MakeCluster, record_property: Callable[[str, object], None]
 ) -> None:
     record_property("formation_s", await boot(await make_cluster(5), random.Random(5)))
+
+
+async def test_nothing_is_started_without_the_store_and_one_cluster_once_it_answers(
+    make_cluster: MakeCluster, record_property: Callable[[str, object], None]
+) -> None:
+    cluster = await make_cluster(3)
+    cluster.link.cut()
+    async with asyncio.TaskGroup() as tasks:
+        booting = tasks.create_task(boot(cluster, random.Random(7)))
+        await cluster.until(
+            lambda: all(agent.state.startswith("waiting for the store") for agent in cluster.agents),
+            "all wait for the store",
+        )
+        await asyncio.sleep(1)  # what must not happen in this time
+        for agent in cluster.agents:
+            assert "program started" not in agent.said
+            assert "a cluster" not in agent.said
+        cluster.link.mend()
+    await all_serve(cluster)
+    record_property("formation_s", booting.result())
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("line", ["slow", "failing"])
+async def test_nodes_with_a_bad_way_to_the_store_are_one_cluster(
+    make_cluster: MakeCluster, line: str
+) -> None:
+    cluster = await make_cluster(3)
+    if line == "slow":
+        cluster.link.slow(2.0)
+    else:
+        cluster.link.fail(every=3)
+    took_s = await boot(cluster, random.Random(line))
+    await all_serve(cluster)
+    assert line != "failing" or cluster.link.faults > 1
+    print(f"3 nodes, store {line}: {took_s:.1f} s")  # noqa: T201 - asked for
+
+
+async def all_serve(cluster: Cluster) -> None:
+    """MQTT gets from each node to the next one."""
+    for number in range(len(cluster.agents)):
+        await messages_pass(cluster, number, (number + 1) % len(cluster.agents))
 
 
 @pytest.mark.soak

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from s3discovery.demo.child import choose_ports
+from s3discovery.testing.link import Link
 from s3discovery.testing.namespaces import Hosts, NamespaceError
 from s3discovery.testing.rabbitmq import RabbitNode, RabbitNodes
-from s3discovery.testing.rabbitmq_agents import Cluster, Link, write_settings
+from s3discovery.testing.rabbitmq_agents import Cluster, write_settings
 
 MakeHosts = Callable[[str], Awaitable[tuple[Hosts, Cluster]]]
 

@@ -14,8 +14,9 @@ import aiomqtt
 import pytest
 
 from s3discovery.clock import SystemClock
+from s3discovery.testing.link import Link
 from s3discovery.testing.rabbitmq import RabbitNodes
-from s3discovery.testing.rabbitmq_agents import EXPIRY_S, LIMIT_S, Cluster, Link, write_settings
+from s3discovery.testing.rabbitmq_agents import EXPIRY_S, LIMIT_S, Cluster, write_settings
 
 RUNS = int(os.environ.get("SOAK_RUNS", "20"))
 # What the log of a founder says as it goes along; it is killed at each of these.
@@ -231,6 +232,41 @@ async def test_nodes_started_within_seconds_always_form_one_cluster(
         took_s.append(await boot(cluster, random.Random(number)))
         await end(cluster)
     print(f"{count} nodes, {RUNS} runs: {figures(took_s)}")  # noqa: T201 - asked for
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("line", ["unreachable at first", "slow", "failing"])
+async def test_nodes_with_a_bad_way_to_the_store_form_one_cluster(
+    make_cluster: MakeCluster, line: str
+) -> None:
+    cluster = await make_cluster(3)
+    async with asyncio.TaskGroup() as tasks:
+        booting = tasks.create_task(boot(cluster, random.Random(line)))
+        if line == "unreachable at first":
+            cluster.link.cut()
+            await nothing_starts(cluster)
+            cluster.link.mend()
+        elif line == "slow":
+            cluster.link.slow(2.0)
+        else:
+            cluster.link.fail(every=3)
+    async with AsyncExitStack() as stack:
+        for number in range(3):
+            await cluster.connect(number, stack, f"client{number}")
+    assert line != "failing" or cluster.link.faults > 1
+    print(f"3 nodes, store {line}: {booting.result():.1f} s")  # noqa: T201 - asked for
+
+
+async def nothing_starts(cluster: Cluster) -> None:
+    """All nodes wait for the store, and nothing else."""
+    await cluster.until(
+        lambda: all(agent.state.startswith("waiting for the store") for agent in cluster.agents), "waiting"
+    )
+    await asyncio.sleep(EXPIRY_S)  # what must not happen in this time
+    for agent in cluster.agents:
+        assert "program started" not in agent.said
+        assert "a cluster" not in agent.said
 
 
 @pytest.mark.soak

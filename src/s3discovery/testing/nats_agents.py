@@ -18,8 +18,9 @@ from s3discovery.brokers.nats.monitoring import Monitor
 from s3discovery.brokers.nats.views import Meta
 from s3discovery.demo import child
 from s3discovery.errors import BrokerError
+from s3discovery.testing.link import Link
 from s3discovery.testing.nats_server import NatsServer, absolute
-from s3discovery.testing.rabbitmq_agents import Link, Store
+from s3discovery.testing.rabbitmq_agents import Store
 from s3discovery.wiring import Origins
 
 LIMIT_S = 90.0

@@ -1,11 +1,10 @@
-"""Agents of RabbitMQ nodes for tests: `s3discovery run` as processes, and a store that can be cut off."""
+"""Agents of RabbitMQ nodes for tests: `s3discovery run` as processes."""
 
 import asyncio
 import os
 import re
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -16,6 +15,7 @@ import aiomqtt
 
 from s3discovery import wiring
 from s3discovery.demo import child
+from s3discovery.testing.link import Link
 from s3discovery.testing.rabbitmq import BIN, RabbitNode, RabbitNodes
 
 LIMIT_S = 120.0
@@ -33,70 +33,6 @@ class Store(Protocol):
 
     def new_bucket(self) -> str:
         """Make an empty bucket; return its name."""
-
-
-class Link:
-    """A TCP proxy before the store: cut, nothing gets through."""
-
-    def __init__(self, target: str) -> None:
-        host, _, port = target.removeprefix("http://").partition(":")
-        self._target = (host, int(port))
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
-        self._more: list[asyncio.Server] = []
-        self._is_cut = False
-        self.endpoint = ""
-
-    async def open(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._serve, child.HOST, port)
-        self.endpoint = f"http://{child.HOST}:{self._server.sockets[0].getsockname()[1]}"
-
-    async def listen(self, listener: socket.socket) -> None:
-        """Serve at one more socket, such as one of another network namespace."""
-        self._more.append(await asyncio.start_server(self._serve, sock=listener))
-
-    def cut(self) -> None:
-        self._is_cut = True
-        for writer in list(self._writers):
-            writer.transport.abort()
-
-    def mend(self) -> None:
-        self._is_cut = False
-
-    async def close(self) -> None:
-        self.cut()
-        for server in (self._server, *self._more):
-            if server is not None:
-                server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_cut:
-            writer.transport.abort()
-            return
-        try:
-            there, back = await asyncio.open_connection(*self._target)
-        except OSError:
-            writer.transport.abort()
-            return
-        ends = {writer, back}
-        self._writers |= ends
-        try:
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
-        finally:
-            self._writers -= ends
-            for end in ends:
-                end.close()
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass
-    finally:
-        writer.transport.abort()
 
 
 class Agent:
