@@ -9,7 +9,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -700,26 +700,21 @@ class TestProxy:
         )
 
     @pytest.mark.parametrize(
-        ("status", "length", "fault"),
+        ("answer", "fault"),
         [
-            ("403 No", "Content-Length: 3\r\n", "proxy-refused"),
-            ("502 No", "Content-Length: 3\r\n", "proxy-cannot-reach"),
-            ("403 No", "", "proxy-refused"),
+            ("HTTP/1.1 403 No\r\nContent-Length: 3\r\n\r\nno!", "proxy-refused"),
+            ("HTTP/1.1 502 No\r\nContent-Length: 3\r\n\r\nno!", "proxy-cannot-reach"),
+            ("HTTP/1.1 403 No\r\n\r\nno!", "proxy-refused"),
+            ("SSH-2.0-OpenSSH_9.2\r\n", "no-proxy"),
         ],
     )
-    async def test_keeps_the_connection_open(self, scheme: str, status: str, length: str, fault: str) -> None:
-        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(f"HTTP/1.1 {status}\r\n{length}\r\nno!".encode())
-            await reader.read()
-            writer.close()
-
+    async def test_keeps_the_connection_open(self, scheme: str, answer: str, fault: str) -> None:
         clock = SystemClock()
         began_s = clock.monotonic_s()
-        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
-            seen = await self.see(scheme, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with answering(answer) as place:
+            seen = await self.see(scheme, place)
         assert seen.first[:2] == ("proxy", fault)
-        if length:
+        if answer != "HTTP/1.1 403 No\r\n\r\nno!":
             assert clock.monotonic_s() - began_s < 2.9, "the end is known, and not waited for"
 
     async def test_name_of_the_proxy_is_not_found(self, scheme: str) -> None:
@@ -727,6 +722,28 @@ class TestProxy:
         check, fault, cure = seen.first
         assert (check, fault) == ("dns", "name-not-found")
         assert cure.startswith(f"check the spelling of {scheme.upper()}_PROXY")
+
+
+@asynccontextmanager
+async def answering(answer: str) -> AsyncIterator[str]:
+    """What answers each request so, and never closes a connection by itself; yields its host and port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(answer.encode())
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_proxy_that_lets_through_and_keeps_the_connection_open() -> None:
+    page = "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>"
+    async with answering(page) as place:
+        seen = await look("http://s3.example", environ={"HTTP_PROXY": f"http://{place}"})
+    assert seen.verdict("proxy") is Verdict.OK
+    assert seen.first[:2] == ("store", "not-s3")
 
 
 class TestStore:

@@ -53,6 +53,7 @@ _SETTLED = re.compile(r"poll failed|registered key|member joined|first attempt f
 # Commands without the options that all others share.
 _SPECIAL: dict[str, Sequence[str]] = {
     "init": ("--no-input", "-c", "written.properties"),
+    "completion": ("bash",),
     "demo": ("--help",),  # takes no settings, and its own secrets are random; run by the soak test below
 }
 _MORE: Mapping[str, Sequence[str]] = {"watch": ("--interval", "300ms"), "run": ("--events",)}

@@ -200,7 +200,7 @@ class TestConfig:
         result = call("config", *options(*GOOD, *self.secret))
         assert result.exit_code == 0
         rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
-        assert rows["credentials-access-key-id"] == ["AKID", "option", "-o"]
+        assert rows["credentials-access-key-id"] == ["AKID***", "option", "-o"]
         assert rows["credentials-secret-access-key"] == ["***", "option", "-o"]
         assert rows["credentials-session-token"] == ["***", "option", "-o"]
         assert rows["poll-interval"] == ["1m", "default"]

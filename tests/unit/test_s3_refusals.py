@@ -113,7 +113,8 @@ def test_refusal_that_is_no_document_of_s3_is_not_its_own(status: int, body: byt
     question = Question("list", MESH, "p/")
     error = explain(question, Answer(status, DATE, body))
     assert type(error) is ForeignAnswerError
-    assert "is s3-endpoint really an S3 endpoint?" in str(error)
+    assert "is s3-endpoint really an S3 endpoint" in str(error)
+    assert ("does the store behind it run" in str(error)) is (status == 503)
     assert len(str(error)) < 300
     named = explain(question, Answer(status, {"x-amz-request-id": "1"}, body))
     assert type(named) is (ThrottledError if status == 503 else AccessDeniedError)

@@ -21,7 +21,6 @@ from s3discovery.errors import (
     BucketMissingError,
     CredentialsRejectedError,
     DiscoveryError,
-    KeyChangedError,
     StoreFaultError,
     UnreachableError,
 )
@@ -122,8 +121,6 @@ class Store:
             by_http = self._asked.location.root.startswith("http:")
             if by_http and await self._speaks_tls():
                 return report("port-speaks-tls", str(error))
-        if isinstance(error, KeyChangedError):
-            return None
         if isinstance(error, _MIXED_UP) and await self._answers_otherwise():
             is_path_style = self._asked.location.is_path_style
             return report("needs-virtual-host" if is_path_style else "needs-path-style", said(error))

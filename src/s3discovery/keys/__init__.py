@@ -45,7 +45,8 @@ KEYS: tuple[Key, ...] = (
     *NATS,
     *HIVEMQ,
     *COMMAND,
-    *DNS, *HTTP,
+    *DNS,
+    *HTTP,
     *SERVICE,
 )
 BY_NAME = {key.name: key for key in KEYS}

@@ -110,8 +110,9 @@ def named_action(said: str) -> str | None:
 
 def not_s3(question: Question, answer: Answer, what: str) -> ForeignAnswerError:
     """Return the error for an answer that S3 would not give, such as a web page."""
+    behind = ", and does the store behind it run" if answer.status == 503 else ""
     return ForeignAnswerError(
-        f"{question} was answered with {what}; is s3-endpoint really an S3 endpoint?",
+        f"{question} was answered with {what}; is s3-endpoint really an S3 endpoint{behind}?",
         status=answer.status,
         server_time_s=answer.server_time_s,
     )

@@ -54,7 +54,7 @@ class Link:
         self._late_s = late_s
 
     def fail(self, *, every: int) -> None:
-        """Let every so many-th request fail: by turns it is refused unseen (503), or done and its answer lost."""
+        """Let each `every`-th request fail: by turns refused unseen (503), and done but its answer lost."""
         self._fault_every = every
 
     def mend(self) -> None:
