@@ -53,7 +53,7 @@ def status_document(moment: Moment) -> dict[str, Any]:
         "registered": status.registered,
         "cluster": {
             "state": str(found),
-            "whole": bool(moment.members) and found.is_whole,
+            "whole": bool(moment.members) and found.is_whole if found.is_told else None,
             "split": found.is_split,
             "groups": [list(group) for group in found.groups],
             "waiting": list(found.waiting),

@@ -43,8 +43,9 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         f"{_P}rival": "1 while another process uses the own cluster id.",
         f"{_P}clock_skew_seconds": "How far the local clock is ahead of the store's.",
         f"{_P}credentials_remaining_seconds": "How long the credentials in use last; absent if for ever.",
-        f"{_P}cluster_groups": "How many clusters the members report to form: more than 1 is a split.",
-        f"{_P}cluster_whole": "1 if the members report to form one cluster.",
+        f"{_P}cluster_groups": "How many clusters the members report to form: more than 1 is a split. "
+        "Absent where no broker can tell.",
+        f"{_P}cluster_whole": "1 if the members report to form one cluster; absent where no broker can tell.",
         f"{_P}cluster_seen": "Members that the driven broker sees, itself included; absent without one.",
         f"{_P}cluster_missing": "Members that the driven broker should see and does not.",
         f"{_P}store_capability": "1 if the store honours it, 0 if not; absent while unknown.",
@@ -168,8 +169,9 @@ class Metrics(Collector):
 
     def _of_cluster(self) -> Iterator[Metric]:
         found = topology(self._running.discovery.members)
-        yield _gauge("cluster_groups", len(found.groups))
-        yield _gauge("cluster_whole", float(bool(found.groups) and found.is_whole))
+        if found.is_told:
+            yield _gauge("cluster_groups", len(found.groups))
+            yield _gauge("cluster_whole", float(bool(found.groups) and found.is_whole))
         if (sight := self._running.sight()) is not None:
             yield _gauge("cluster_seen", sight.seen)
             yield _gauge("cluster_missing", sight.missing)

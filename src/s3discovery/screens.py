@@ -86,7 +86,7 @@ def status_document(found: Topology, rows: list[dict[str, object]]) -> dict[str,
     """Return what `status --format json` prints."""
     return {
         "cluster": str(found),
-        "whole": bool(rows) and found.is_whole,
+        "whole": bool(rows) and found.is_whole if found.is_told else None,
         "split": found.is_split,
         "groups": [list(group) for group in found.groups],
         "waiting": list(found.waiting),

@@ -13,6 +13,7 @@ from s3discovery.node import NO_REPORT, Member, Report, find_forbidden, is_blank
 STATE = "state"  # of metadata, without the prefix
 MISSING = "missing"
 SPLIT = "split"  # how a split cluster is announced
+_INCARNATION = "incarnation"  # of metadata; of every node of ours
 _FORMED, _BLANK = "formed", "blank"
 _STATES = {_FORMED: True, _BLANK: False}
 # S3 takes 2 KB of metadata together; whoever misses more than fit here is alone anyway.
@@ -23,11 +24,13 @@ _MISSING_LIMIT_BYTES = 1000
 class Topology:
     """`groups`: the ids that see one another, the largest first, more than one if the cluster is split;
     `waiting`: those whose broker is in no cluster yet, or is seen by nobody; `gaps`: pairs within a group
-    of which the first does not see the second."""
+    of which the first does not see the second. `is_told`: somebody's broker can tell; where nobody's can, as
+    with HiveMQ, there is one group of all, and nothing is known of it."""
 
     groups: tuple[tuple[str, ...], ...] = ()
     waiting: tuple[str, ...] = ()
     gaps: tuple[tuple[str, str], ...] = ()
+    is_told: bool = True
 
     @property
     def is_split(self) -> bool:
@@ -36,8 +39,8 @@ class Topology:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all members form one cluster."""
-        return len(self.groups) <= 1 and not self.waiting and not self.gaps
+        """Whether all members form one cluster, by what they tell."""
+        return self.is_told and len(self.groups) <= 1 and not self.waiting and not self.gaps
 
     def __str__(self) -> str:
         if self.is_split:
@@ -45,6 +48,8 @@ class Topology:
         size = len(self.groups[0]) if self.groups else 0
         if self.waiting:
             return f"waiting for {', '.join(self.waiting)} ({size}/{size + len(self.waiting)})"
+        if not self.is_told:
+            return f"{size} member{'' if size == 1 else 's'}, none tells of its broker"
         if self.gaps:
             return f"incomplete: {', '.join(f'{one} does not see {other}' for one, other in self.gaps)}"
         return f"formed {size}/{size}"
@@ -86,6 +91,7 @@ def topology(members: Iterable[Member]) -> Topology:
 
     Two members see each other unless one of them misses the other; whoever is seen by nobody and tells
     nothing is waited for."""
+    members = tuple(members)
     by_id = {member.cluster_id: member.report for member in members}
     placed = [name for name, report in sorted(by_id.items()) if report.is_formed is not False]
     is_quiet = not any(report.missing for report in by_id.values())
@@ -103,11 +109,18 @@ def topology(members: Iterable[Member]) -> Topology:
         (name, other)
         for group in ordered
         for name in group
-        if by_id[name].missing
         if by_id[name].missing  # or every pair would be looked at, in clusters that are whole
         for other in sorted(by_id[name].missing.intersection(group) - {name})
     ]
-    return Topology(tuple(ordered), tuple(sorted(waiting)), tuple(gaps))
+    is_told = not members or any(_can_tell(member) for member in members)
+    return Topology(tuple(ordered), tuple(sorted(waiting)), tuple(gaps), is_told)
+
+
+def _can_tell(member: Member) -> bool:
+    """Tell whether the node has a broker that speaks when it misses somebody: silence means something then.
+
+    Whatever it publishes beside its incarnation is its broker's."""
+    return member.report != NO_REPORT or bool(member.metadata.keys() - {_INCARNATION})
 
 
 def _sees(reports: Mapping[str, Report], one: str, other: str) -> bool:

@@ -117,7 +117,8 @@ async def test_members_and_status() -> None:
         assert found["version"] == 1
         assert found["registered"]
         assert found["store"]["answers"]
-        assert found["cluster"]["state"] == "formed 2/2"
+        assert found["cluster"]["state"] == "2 members, none tells of its broker"
+        assert found["cluster"]["whole"] is None
 
 
 async def test_health_and_readiness() -> None:

@@ -50,7 +50,7 @@ async def test_every_metric_is_documented_and_true(traffic: Traffic) -> None:
     settings = make_settings(s3_endpoint="http://store")
     await bucket.put("nodes/a", codec.encode(NodeFile("1", 1, "a", Address("10.0.0.1", 7800)), "1"))
     await bucket.put("nodes/x", b"garbage")
-    own = Member("own", Address("10.0.0.9", 7800))
+    own = Member("own", Address("10.0.0.9", 7800), {"curve": "key"})
     async with Discovery(settings, cable, own, clock=clock) as discovery:
         await clock.settle()
         running = Running(
@@ -96,4 +96,5 @@ async def test_an_observer_has_metrics_too() -> None:
     async with Discovery(make_settings(), MemoryBucket(FakeClock()), clock=clock) as discovery:
         found = read(Metrics(Running(make_settings(), discovery, clock, lambda: None), Traffic()))
         assert found["s3discovery_registered"] == 0
+        assert "s3discovery_cluster_whole" in found  # nobody is there who could be silent
         assert "s3discovery_cluster_seen" not in found

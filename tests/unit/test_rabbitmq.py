@@ -10,6 +10,7 @@ from s3discovery.brokers.rabbitmq.faults import diagnose, dissent, gist
 from s3discovery.brokers.rabbitmq.home import Home
 from s3discovery.brokers.rabbitmq.names import Variables, is_long, is_node_name
 from s3discovery.brokers.rabbitmq.status import read_cluster_status, read_members_file, read_survey
+from s3discovery.child import Child
 from s3discovery.errors import BrokerError, SettingsError
 from s3discovery.node import Address, Member
 from s3discovery.testing import HOSTILE_TEXTS, make_settings
@@ -318,14 +319,22 @@ def recorder(tmp_path: Path) -> Path:
     return program
 
 
-def make_broker(ctl: Path | str, **settings: str) -> RabbitBroker:
+@pytest.fixture
+def stopped(recorder: Path) -> Path:
+    """One that says as well that the application is stopped."""
+    survey = '{"held":null,"members":["own@here"],"node":"own@here","state":"stopped"}'
+    recorder.write_text(recorder.read_text() + f"case \"$*\" in *eval*) echo '{survey}';; esac\n")
+    return recorder
+
+
+def make_broker(ctl: Path | str, child: Child | None = None, **settings: str) -> RabbitBroker:
     environ = {
         "PATH": "/usr/bin:/bin",
         "RABBITMQ_CONF_ENV_FILE": "/dev/null",
         "RABBITMQ_NODENAME": "own@here",
     }
     values = {"broker": "rabbitmq", "bind_port": "25672", "rabbitmq_ctl": str(ctl)} | settings
-    return RabbitBroker(Surroundings(make_settings(**values), "own@here", environ=environ))
+    return RabbitBroker(Surroundings(make_settings(**values), "own@here", environ=environ, child=child))
 
 
 def peer(name: str, kind: str | None = "rabbitmq") -> Member:
@@ -337,6 +346,17 @@ async def test_what_is_published_names_the_node_and_its_kind(recorder: Path) -> 
         assert broker.cluster_id == "own@here"
         assert broker.port == 25672
         assert dict(broker.metadata) == {"broker": "rabbitmq", "rabbitmq-version": "3.10.8"}
+
+
+@pytest.mark.parametrize("in_front", [True, False])
+async def test_who_leaves_does_not_come_back_by_what_he_was_told_at_his_start(
+    stopped: Path, tmp_path: Path, in_front: bool
+) -> None:
+    async with make_broker(stopped, Child(["rabbitmq-server"], {}) if in_front else None) as broker:
+        await broker.leave()
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert "reset" in calls[2].split("\0")
+    assert [("unset_env(rabbit, cluster_nodes)" in call) for call in calls[3:]] == [True] * in_front
 
 
 @pytest.mark.parametrize("text", [*HOSTILE_TEXTS, "-n@h", "rabbit@$(touch x)", "--erlang-cookie=x", "a@b;id"])

@@ -1,5 +1,7 @@
 """What cluster there is, from what every node reports; whatever the reports are."""
 
+from dataclasses import replace
+
 import pytest
 
 from s3discovery.node import NO_REPORT, Address, Member, Report
@@ -80,7 +82,17 @@ class TestTopology:
         assert str(whole) == "formed 3/3"
 
     def test_brokers_without_a_state(self) -> None:
-        assert str(topology([member("a", None), member("b", None)])) == "formed 2/2"
+        amqtt = [replace(member(name, None), metadata={"curve": "key"}) for name in ("a", "b")]
+        assert str(topology(amqtt)) == "formed 2/2"
+        assert topology(amqtt).is_whole
+
+    def test_where_no_broker_can_tell_nothing_is_claimed(self) -> None:
+        silent = [replace(member(name, None), metadata={"incarnation": "1"}) for name in ("a", "b")]
+        found = topology(silent)
+        assert str(found) == "2 members, none tells of its broker"
+        assert not found.is_whole
+        assert not found.is_split
+        assert topology([*silent, replace(member("c", None), metadata={"curve": "key"})]).is_whole
 
     def test_waiting(self) -> None:
         waiting = topology([member("a"), member("b"), member("c", False)])

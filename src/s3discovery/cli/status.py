@@ -10,11 +10,12 @@ from s3discovery.cli.options import common, format_option, start_logging
 from s3discovery.cli.output import place
 from s3discovery.cli.readiness import ask_readiness
 from s3discovery.cli.signals import until_signal
-from s3discovery.topology import topology
+from s3discovery.topology import Topology, topology
 from s3discovery.wiring import Origins
 
 _INCOMPLETE = 3
 _SPLIT = 4
+_NOT_TOLD = 5
 
 
 @click.command()
@@ -25,7 +26,8 @@ def status(origins: Origins, log_level: str | None, form: str, here: bool) -> No
     """Tell whether the members form one cluster, by what their brokers report. Writes nothing.
 
     Exit codes: 0 one whole cluster, 3 somebody is waited for or nobody is there, 4 split: more than one
-    cluster under this prefix, 1 the store could not be asked, 2 wrong settings.
+    cluster under this prefix, 5 not known, as no member's broker can tell (HiveMQ, broker:none), 1 the
+    store could not be asked, 2 wrong settings.
 
     With --here nobody asks the store: the node of these settings, on this machine, says whether it does its
     work (as /readyz does). Exit codes: 0 it does, 1 it does not or does not answer; for health checks.
@@ -56,4 +58,12 @@ def status(origins: Origins, log_level: str | None, form: str, here: bool) -> No
     screens.print_problems(seen.problems)
     if seen.failure is not None:
         raise seen.failure
-    sys.exit(_SPLIT if found.is_split else 0 if rows and found.is_whole else _INCOMPLETE)
+    sys.exit(_code(found) if rows else _INCOMPLETE)
+
+
+def _code(found: Topology) -> int:
+    if found.is_split:
+        return _SPLIT
+    if not found.is_told:
+        return _NOT_TOLD
+    return 0 if found.is_whole else _INCOMPLETE

@@ -141,6 +141,9 @@ class LocalNode:
         if not survey.is_stopped:
             await self._ctl.tell(self.name, "stop_app")
         await self._ctl.tell(self.name, "reset")
+        if self._child is not None:
+            # Else the peer that it was told at its start would be joined again by the next start_app.
+            await self._ctl.tell(self.name, "eval", "application:unset_env(rabbit, cluster_nodes).")
         self.is_settled = False
         log.info("rabbitmq has left its cluster node=%r; rabbitmqctl start_app starts it alone", self.name)
 
