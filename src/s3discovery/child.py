@@ -4,7 +4,10 @@ The child gets our standard streams, and stays in our process group: Ctrl-C in a
 """
 
 import asyncio
+import errno
 import logging
+import os
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +20,8 @@ log = logging.getLogger(__name__)
 # What an init passes on; SIGTERM and SIGINT stop the agent, which then stops the child.
 FORWARDED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 _SAY_EVERY_S = 10.0
+# What shells end with if there is no such program, and if it is there but cannot be executed.
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
 _SIGNALLED = 128  # what shells add to the number of the signal that ended a program
 
 
@@ -48,6 +53,15 @@ class Child:
         """Whether it was ever started."""
         return self._process is not None
 
+    def fault(self) -> tuple[int, str] | None:
+        """Return why it cannot be started, and the exit code that shells have for that; None if it can."""
+        name, path = self.command[0], self._environ.get("PATH", os.defpath)
+        if shutil.which(name, path=path) is not None:
+            return None
+        if shutil.which(name, mode=os.F_OK, path=path) is not None:
+            return NOT_EXECUTABLE, _no_start(name, os.strerror(errno.EACCES))
+        return NOT_FOUND, _no_start(name, os.strerror(errno.ENOENT))
+
     async def start(self, arguments: Sequence[str] = (), environ: Mapping[str, str] = NO_METADATA) -> None:
         """Start it, with more `arguments` and variables; nothing if it runs already.
 
@@ -58,9 +72,7 @@ class Child:
         try:
             self._process = await asyncio.create_subprocess_exec(*command, env={**self._environ, **environ})
         except OSError as error:
-            raise BrokerError(
-                f"program {command[0]!r} cannot be started: {error.strerror}; write its path after --"
-            ) from error
+            raise BrokerError(_no_start(command[0], error.strerror)) from error
         self._is_stopping = False
         log.info("program started command=%r pid=%d", command[0], self._process.pid)
         self._watcher = asyncio.create_task(self._watch(self._process), name="child")
@@ -124,6 +136,10 @@ class Child:
         log.info("program ended command=%r code=%d", self.command[0], code)
         if not self._end().done():
             self._end().set_result(code)
+
+
+def _no_start(name: str, why: str | None) -> str:
+    return f"program {name!r} cannot be started: {why}; write its path after --"
 
 
 def _code(returncode: int) -> int:

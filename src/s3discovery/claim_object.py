@@ -56,9 +56,10 @@ class ClaimObject:
         except ObjectMissingError:
             return None, None
         except (CodecError, ObjectTooLargeError) as error:
+            why = f"it {error}" if isinstance(error, CodecError) else "it is too large"
             raise CodecError(
                 f"the object {self.key!r}, by which nodes agree who starts the cluster, cannot be used, "
-                f"as it {error}; delete it from the bucket"
+                f"as {why}; delete it from the bucket"
             ) from error
 
     async def write(self, claim: Claim, etag: str | None) -> None:

@@ -24,6 +24,7 @@ _CONNECT_INTERVAL_S = 1.0
 _WITHOUT_POLLS = 1.5  # poll intervals: longer than from one poll to the next
 # A difference shorter than this is a join on its way: not worth a write of the own file.
 _REPORT_MARGIN_S = 10.0
+_ALARM_INTERVAL_S = 600.0  # between two warnings of a state that does not end by itself
 _GAP_SLACK_S = 10.0  # what a listing and a look at the broker may take, beyond two intervals between polls
 
 
@@ -43,6 +44,7 @@ class Driver:
         self._departures = Departures()
         self._missed: dict[str, float] = {}  # ids that the broker does not see, and since when
         self.state = ""
+        self._said_s = 0.0
         self.sight: Sight | None = None
         self._refused = ""
         self._warned: frozenset[str] = frozenset()
@@ -83,7 +85,7 @@ class Driver:
                 standing = await self._formation.step()
                 is_settled = standing.is_settled
                 if not standing.is_formed:
-                    self._say(standing.text)
+                    self._say(standing.text, is_alarm=standing.is_alarm)
                     await discovery.report(Report(is_formed=False))
                     return False
             peers = discovery.peers
@@ -114,10 +116,13 @@ class Driver:
         await self._report_missing(missing)
         return is_settled and not missing
 
-    def _say(self, state: str) -> None:
-        if state != self.state:
-            log.log(logging.ERROR if state.startswith(SPLIT) else logging.INFO, "cluster %s", state)
-            self.state = state
+    def _say(self, state: str, *, is_alarm: bool = False) -> None:
+        now_s = self._clock.monotonic_s()
+        if state == self.state and not (is_alarm and now_s - self._said_s >= _ALARM_INTERVAL_S):
+            return
+        level = logging.WARNING if is_alarm else logging.INFO
+        log.log(logging.ERROR if state.startswith(SPLIT) else level, "cluster %s", state)
+        self.state, self._said_s = state, now_s
 
     def _state(self, peers: int, missing: frozenset[str], skipped: int) -> str:
         """Say how far the broker's cluster is what the bucket says it should be.
@@ -174,6 +179,8 @@ class Driver:
                 log.error("dead node could not be forgotten, trying on cluster_id=%r error=%s", name, error)
             self._warned |= {name}
             return
+        if self._formation is not None:
+            self._formation.recheck()
         log.warning(
             "dead node forgotten cluster_id=%r gone_for_s=%.0f", name, self._discovery.settings.forget_after_s
         )

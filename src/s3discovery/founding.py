@@ -119,11 +119,15 @@ def mend(claim: Claim | None, here: Situation) -> Decision:
     own = Claim(here.token, here.me, Stage.ALONE if here.known == frozenset() else Stage.FORMED)
     if claim is None:
         return Write(own)
-    if claim.stage is Stage.FORMED or (claim.stage is Stage.ALONE and claim.owner == here.me):
+    if claim.stage is Stage.FORMED and not (known and _is_stranger(claim, here)):
+        is_last = here.known == frozenset() and not here.formed and claim.owner not in here.living
+        # All others have left: who is named could not be told from a stranger's founder after a restart.
+        return Write(Claim(claim.founding, here.me, Stage.FORMED)) if is_last else Belong()
+    if claim.stage is Stage.ALONE and claim.owner == here.me:
         return Belong()
     if claim.owner.cluster_id in known | {here.me.cluster_id}:
         return Write(replace(claim, stage=Stage.FORMED))
-    if claim.stage is Stage.CLAIMED or not claim.joiners:
+    if claim.stage is Stage.CLAIMED or not (claim.joiners or claim.stage is Stage.FORMED):
         # Whoever came when the bucket was emptied found nobody: the older cluster stays the one.
         return Write(own)
     return Wait(
@@ -187,7 +191,8 @@ def _join_formed(claim: Claim, here: Situation) -> Decision:
         return Join(tuple(peers))
     return Wait(
         "waiting for a member of the cluster that was formed: start one; only if it is gone for good, delete "
-        f"the object {here.key!r} from the bucket, and a new one is formed"
+        f"the object {here.key!r} from the bucket, and a new one is formed",
+        alarm=True,
     )
 
 
@@ -214,7 +219,8 @@ def _inherit(claim: Claim, here: Situation, *, may_found: bool) -> Decision:
     if claim.stage is Stage.ALONE:
         return Wait(
             f"waiting for {claim.owner.cluster_id!r}, which has the cluster: start it; only if its data is "
-            f"gone for good, delete the object {here.key!r} from the bucket, and a new cluster is formed"
+            f"gone for good, delete the object {here.key!r} from the bucket, and a new cluster is formed",
+            alarm=True,
         )
     return _begin(here, may_found=may_found)
 

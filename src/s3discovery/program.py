@@ -27,10 +27,18 @@ _SECRETS = frozenset(
     f"{ENVIRONMENT_PREFIX}{key.name.upper().replace('-', '_')}" for key in KEYS if key.secret
 ) | {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"}
 
+# Those of them that nobody but s3discovery reads. AWS_... may be for the program in front of which we stand.
+_STORE_KEYS = frozenset(name for name in _SECRETS if name.startswith(f"{ENVIRONMENT_PREFIX}CREDENTIALS_"))
+
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without the keys to the store, which no other program needs from us."""
     return {name: text for name, text in environ.items() if name not in _SECRETS}
+
+
+def without_store_keys(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the keys to the store that are written as settings of s3discovery."""
+    return {name: text for name, text in environ.items() if name not in _STORE_KEYS}
 
 
 async def run_program(

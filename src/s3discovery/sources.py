@@ -5,6 +5,7 @@ adds). Nothing is interpreted here; texts go on as they stand, with where they c
 """
 
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,14 @@ import javaproperties
 
 from s3discovery.config import BY_NAME, Value
 from s3discovery.errors import Problem, SettingsError
+from s3discovery.kinds import WrongTextError
 
 FILE_LIMIT_BYTES = 1024 * 1024  # a settings file is a few kilobytes; more is the wrong file
 PREFIX = "S3DISCOVERY_"
+# Of HiveMQ 4's extension alone: the file that describes it, in its folder; its settings, in conf; one key.
+_DESCRIPTOR_4 = "hivemq-extension.xml"
+_FILE_4 = "config.properties"
+_KEY_4 = "s3-endpoint-region"
 # What Kubernetes and Docker put into the environment beside a service that is called s3discovery.
 _SERVICE_VARIABLE = re.compile(r"S3DISCOVERY_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
@@ -100,6 +106,34 @@ def gather(*, file: Path | None, environ: Mapping[str, str], options: Sequence[s
     if problems:
         raise SettingsError(problems)
     return values
+
+
+def sign_of_hivemq_4(file: Path | None, values: Mapping[str, Value]) -> str | None:
+    """Return what tells that `file` is one of HiveMQ 4's extension while it is read in HiveMQ 3's units.
+
+    None if nothing does, if `compatibility` says the unit, or if no duration depends on it. A guess: the two
+    kinds of files have the same keys, but for one."""
+    if (
+        file is None
+        or "compatibility" in values
+        or not any(_has_two_meanings(*item) for item in values.items())
+    ):
+        return None
+    folder = file.absolute().parent
+    for place in (folder, folder.parent):
+        if os.path.exists(place / _DESCRIPTOR_4):  # noqa: PTH110 - no error for what may not be looked at
+            return str(place / _DESCRIPTOR_4)
+    return _KEY_4 if _KEY_4 in values else file.name if file.name == _FILE_4 else None
+
+
+def _has_two_meanings(name: str, value: Value) -> bool:
+    key = BY_NAME.get(name)
+    if key is None or key.read_4 is None:
+        return False
+    try:
+        return bool(key.read(value.text) != key.read_4(value.text))
+    except WrongTextError:
+        return False  # reported where it is read
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Value]:

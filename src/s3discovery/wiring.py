@@ -67,6 +67,14 @@ class Origins:
         for key, nearest in unknown_keys(values):
             hint = f", is {nearest} meant?" if nearest else ""
             log.warning("unknown key ignored key=%r origin=%s%s", key, values[key].origin, hint)
+        if (sign := sources.sign_of_hivemq_4(self.file, values)) is not None:
+            log.warning(
+                "bare durations are read as minutes, but the file looks like that of HiveMQ 4's extension, "
+                "where they are seconds: write compatibility:hivemq-4 into it, or compatibility:hivemq-3 if "
+                "minutes are meant file=%r sign=%r",
+                str(self.file),
+                sign,
+            )
         settings, problems = None, list[Problem]()
         try:
             settings = parse(values)

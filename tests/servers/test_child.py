@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -222,9 +222,52 @@ def test_a_program_that_is_killed_ends_the_agent_with_a_shells_code(bench: Bench
 
 def test_a_program_that_is_not_there_is_named(bench: Bench) -> None:
     process = bench.run(program=("no-such-broker", "-x"))
-    assert process.wait(LIMIT_S) == 1
+    assert process.wait(LIMIT_S) == 127
     assert "program 'no-such-broker' cannot be started" in bench.log()
     assert "Traceback" not in bench.log()
+    assert "registered" not in bench.log()
+
+
+def test_a_program_that_cannot_be_executed_is_named(bench: Bench) -> None:
+    process = bench.run(program=(str(bench.folder / "program.py"),))
+    assert process.wait(LIMIT_S) == 126
+    assert "Permission denied; write its path after --" in bench.log()
+    assert "registered" not in bench.log()
+
+
+def test_a_program_gets_no_keys_to_the_store(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("credentials-access-key-id", "credentials-secret-access-key"):
+        key = f"S3DISCOVERY_{name.upper().replace('-', '_')}"
+        monkeypatch.setenv(key, bench.settings.pop(name))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "for-the-program")
+    seen = bench.folder / "seen"
+    process = bench.run(program=("sh", "-c", f"env > {seen}"))
+    assert process.wait(LIMIT_S) == 0, bench.log()
+    variables = seen.read_text()
+    assert "S3DISCOVERY_CREDENTIALS_SECRET_ACCESS_KEY" not in variables
+    assert "AWS_SECRET_ACCESS_KEY=for-the-program\n" in variables
+
+
+def test_a_template_that_runs_away_leaves_sigterm_alone(bench: Bench) -> None:
+    template = bench.folder / "loop.j2"
+    # Not tried out with a node of this name.
+    template.write_text(
+        "{% if own.id == 'n1' %}{% for a in range(99999) %}{% for b in range(99999) %}"
+        "{% endfor %}{% endfor %}{% endif %}"
+    )
+    bench.settings |= {"output-file": str(bench.folder / "out"), "output-template": str(template)}
+    process = bench.start("run")
+    until(lambda: bench.members() == ["n1"], "the node")
+    until(partial(_renders, process.pid), "the template")
+    began_s = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) == 0
+    assert time.monotonic() - began_s < 8
+    assert bench.members() == []
+
+
+def _renders(pid: int) -> bool:
+    return any(b"outputs.render" in Path(f"/proc/{each}/cmdline").read_bytes() for each in _children(pid))
 
 
 def test_without_the_store_nothing_is_started(bench: Bench) -> None:
@@ -269,6 +312,30 @@ def test_as_process_1_it_passes_signals_on(bench: Bench) -> None:
     assert process.wait(LIMIT_S) == 0
     assert "SIGTERM" in bench.noted()
     assert bench.members() == []
+
+
+def test_as_process_1_even_kill_9_leaves_no_program_behind(bench: Bench) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a process namespace of its own needs root")
+    process = bench.run(before=("unshare", "--pid", "--fork", "--mount-proc"))
+    until(lambda: any(line.startswith("started") for line in bench.noted()), "the start")
+    first = _children(process.pid)[0]
+    os.kill(_children(first)[0], signal.SIGKILL)
+    assert process.wait(LIMIT_S) == 128 + signal.SIGKILL
+    until(lambda: not _runs(str(bench.folder / "program.py")), "the end of the program")
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _runs(word: str) -> bool:
+    """Tell whether any process has this word among its arguments."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if word.encode() in (folder / "cmdline").read_bytes().split(b"\0"):
+                return True
+    return False
 
 
 def test_status_tells_by_its_exit_code(bench: Bench) -> None:

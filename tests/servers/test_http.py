@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,7 +18,8 @@ from s3discovery.clock import SystemClock
 from s3discovery.config import Secret
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError, ServerError, UnreachableError
-from s3discovery.http import serving
+from s3discovery.http import api, serving
+from s3discovery.http.api import Api
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.running import Running
 from s3discovery.testing import Cable, FakeClock, MemoryBucket, make_settings
@@ -151,9 +154,95 @@ async def test_what_happens_is_told_and_a_reader_goes_on_where_he_was() -> None:
             assert (await events.until("left"))["cluster_id"] == "a"
             await own.put("b")
             assert (await events.until("joined"))["cluster_id"] == "b"
-        for unknown in ("999999", "x", "-1", "9" * 40, "٣"):
+        epoch, _, number = last.rpartition("-")
+        assert int(number) > 0
+        # A bare number, or one of another process, may be of another event here.
+        others = (number, f"00000000-{number}", f"{epoch}-999999", f"{epoch}-{'9' * 40}", f"{epoch}-٣")
+        for unknown in (*others, "x", "-1", f"{epoch}-", epoch, ""):
             async with stream(own, Last_Event_ID=unknown) as events:
                 assert (await events.next())[0] == "snapshot"
+
+
+async def test_another_process_starts_the_numbers_anew() -> None:
+    ids = []
+    for _ in range(2):
+        async with node() as own, stream(own) as events:
+            await events.next()
+            ids.append(events.last.rpartition("-"))
+    assert ids[0][0] != ids[1][0]
+
+
+async def test_an_id_in_the_snapshot_is_one_to_go_on_from() -> None:
+    async with node() as own:
+        async with stream(own) as events:
+            await events.next()
+            await own.put("a")
+            await events.until("joined")
+        async with stream(own) as events:
+            _, snapshot = await events.next()
+        noted = snapshot["events"][0]["id"]
+        async with stream(own, Last_Event_ID=noted) as events:
+            assert (await events.until("joined"))["cluster_id"] == "a"
+
+
+class TestReaders:
+    async def test_there_are_so_many_and_who_goes_makes_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(api, "_HEARTBEAT_S", 0.1)  # at which a reader that has gone is seen
+        async with node() as own, AsyncExitStack() as readers:
+            for _ in range(63):
+                await (await readers.enter_async_context(stream(own))).next()
+            async with stream(own) as last:
+                await last.next()
+                status, answer = await own.ask("/v1/events")
+                assert (status, answer) == (503, {"error": "64 readers already; close one"})
+            async with asyncio.timeout(LIMIT_S):
+                while await self.is_full(own):  # noqa: ASYNC110 - no event tells of it
+                    await asyncio.sleep(0.05)
+
+    @staticmethod
+    async def is_full(own: Node) -> bool:
+        async with own.session.get(own.base + "/v1/events") as answer:
+            return answer.status == 503
+
+    async def test_a_head_holds_none(self) -> None:
+        async with node() as own:
+            for _ in range(70):
+                async with own.session.head(own.base + "/v1/events") as answer:
+                    assert (answer.status, answer.content_type) == (200, "text/event-stream")
+            assert not await self.is_full(own)
+
+    async def test_a_silent_stream_shows_that_it_lives(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(api, "_HEARTBEAT_S", 0.05)
+        async with node() as own, own.session.get(own.base + "/v1/events") as answer:
+            async with asyncio.timeout(LIMIT_S):
+                for _ in range(2):
+                    while await answer.content.readline() != b": still here\n":
+                        pass
+
+    async def test_who_takes_nothing_is_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(api, "_READERS", 1)
+        monkeypatch.setattr(api, "_WRITE_LIMIT_S", 0.3)
+        # More than all the buffers on the way hold.
+        monkeypatch.setattr(Api, "_snapshot", lambda self: {"x": "x" * 16_000_000})
+        async with node() as own:
+            host, _, port = own.base.removeprefix("http://").rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+            writer.write(f"GET /v1/events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            async with asyncio.timeout(LIMIT_S):
+                assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+                while True:
+                    async with (
+                        own.session.head(own.base + "/v1/events"),
+                        own.session.get(own.base + "/v1/events") as answer,
+                    ):
+                        if answer.status == 200:
+                            break
+                    await asyncio.sleep(0.05)
+                # His connection is gone, too: what was on its way can be read, and no more.
+                with suppress(ConnectionError):
+                    while await reader.read(65536):
+                        pass
+            writer.close()
 
 
 async def test_an_outage_and_its_end_are_told() -> None:
@@ -180,7 +269,8 @@ async def test_prometheus_gets_dialable_targets_alone() -> None:
     async with node() as own, stream(own) as events:
         await own.put("a", "2001:db8::1")
         await own.put("b", "-evil;host")
-        for _ in range(2):
+        await own.put("c", "127.0.0.1")
+        for _ in range(3):
             await events.until("joined")
         assert [group["targets"] for group in (await own.ask("/prometheus-sd"))[1]] == [
             ["[2001:db8::1]:7800"],
@@ -211,6 +301,75 @@ class TestStrangers:
             assert (await own.ask("/v1/status", Origin=own.base))[0] == 200
             assert own.left == 0
 
+    async def test_what_a_foreign_page_has_a_browser_load_is_turned_away(self) -> None:
+        async with node() as own:
+            for site in ("cross-site", "same-site"):
+                for path in ("/v1/events", "/v1/status"):
+                    assert (await own.ask(path, Sec_Fetch_Site=site, Sec_Fetch_Mode="no-cors"))[0] == 403
+                assert (await own.ask("/v1/status", Sec_Fetch_Site=site, Sec_Fetch_Mode="navigate"))[0] == 403
+                assert (await own.ask("/", Sec_Fetch_Site=site, Sec_Fetch_Mode="no-cors"))[0] == 403
+                link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+                async with own.session.get(own.base + "/", headers=link) as answer:
+                    assert answer.status == 200
+            for site in ("same-origin", "none"):
+                assert (await own.ask("/v1/status", Sec_Fetch_Site=site))[0] == 200
+
+    @pytest.mark.parametrize(
+        ("line", "status"),
+        [
+            (b"Authorization: Bearer \xff\xfe", 401),
+            (b"Authorization: \xff", 401),
+            (b"Origin: http://[", 403),
+            (b"Origin: http://\xff", 403),
+            (b"Host: [", 403),
+            (b"Host: \xff", 403),
+        ],
+    )
+    async def test_headers_that_are_none(
+        self, line: bytes, status: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with node(http_token="t0ken-123") as own:
+            host, _, port = own.base.removeprefix("http://").rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            named = b"" if line.startswith(b"Host") else f"Host: {host}\r\n".encode()
+            request = b"GET /v1/status HTTP/1.1\r\n" + named + line + b"\r\nConnection: close\r\n\r\n"
+            writer.write(request)
+            async with asyncio.timeout(LIMIT_S):
+                answer = await reader.read()
+            writer.close()
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+        assert b"X-Frame-Options: DENY" in answer
+        assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+    async def test_a_bug_is_told_once_and_shows_nothing(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(moment: object) -> None:
+            raise RuntimeError("s3cret")
+
+        monkeypatch.setattr(api, "status_document", fail)
+        async with node() as own:
+            for _ in range(3):
+                async with own.session.get(own.base + "/v1/status") as answer:
+                    assert answer.status == 500
+                    assert "s3cret" not in (await answer.text())
+                    assert set(await answer.json()) == {"error"}
+                    assert answer.headers["X-Frame-Options"] == "DENY"
+            assert (await own.ask("/v1/members"))[0] == 200
+        errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+        assert len(errors) == 1
+
+    async def test_another_token_in_the_file_is_taken_up(self, tmp_path: Path) -> None:
+        path = tmp_path / "token"
+        path.write_text("t0ken-123")
+        async with node(http_token_file=str(path)) as own:
+            assert (await own.ask("/v1/members", Authorization="Bearer t0ken-123"))[0] == 200
+            path.write_text("t0ken-rotated")
+            assert (await own.ask("/v1/members", Authorization="Bearer t0ken-123"))[0] == 401
+            assert (await own.ask("/v1/members", Authorization="Bearer t0ken-rotated"))[0] == 200
+            path.unlink()
+            assert (await own.ask("/v1/members", Authorization="Bearer t0ken-rotated"))[0] == 200
+
     async def test_a_foreign_name_that_leads_here_is_turned_away(self) -> None:
         async with node() as own:
             assert (await own.ask("/v1/members", Host="evil.example"))[0] == 403
@@ -237,6 +396,7 @@ class TestStrangers:
             assert (answer.status, answer.content_type) == (200, "text/html")
             policy = answer.headers["Content-Security-Policy"]
             assert "default-src 'none'" in policy
+            assert "form-action 'none'" in policy
             assert answer.headers["X-Frame-Options"] == "DENY"
 
 

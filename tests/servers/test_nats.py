@@ -19,6 +19,7 @@ from typing import Any
 import aiomqtt
 import pytest
 
+from s3discovery import seed
 from s3discovery.brokers import Engine, Surroundings
 from s3discovery.brokers.nats import NatsBroker, jetstream
 from s3discovery.brokers.nats.access import Access
@@ -30,9 +31,11 @@ from s3discovery.brokers.nats.views import Meta
 from s3discovery.child import Child
 from s3discovery.clock import SystemClock
 from s3discovery.config import Settings, parse, unknown_keys
+from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError
+from s3discovery.formation import Formation
 from s3discovery.node import Address, Member, Report
-from s3discovery.testing import make_settings
+from s3discovery.testing import FakeClock, MemoryBucket, make_settings
 from s3discovery.testing.nats_server import NatsServer, Variant, find_nats_server
 
 LIMIT_S = 60.0
@@ -365,8 +368,19 @@ async def test_plain_nats_needs_no_founder(make_node: MakeNode) -> None:
     text = nodes[0].server.routes.read_text()
     await nodes[0].engine.apply(frozenset())
     assert nodes[0].server.routes.read_text() != text
-    for node in nodes:
+    for node in nodes[1:]:
         await node.engine.leave()
+    await until(partial(_members, nodes[0], set()), "nobody")
+    clock = FakeClock()
+    bucket, settings = MemoryBucket(clock), make_settings()
+    key, founder = seed.claim_key(settings), seed.Process("1700000000000-0123456789abcdef", "n2")
+    bucket.plant(key, seed.encode(seed.Claim("a" * 16, founder, seed.Stage.FORMED, nonce="0" * 16)))
+    own = Member("n1", Address("127.0.0.1", 1))
+    async with Discovery(settings, bucket, own, clock=clock) as discovery:
+        while not discovery.polls:
+            await clock.advance(1)
+        await Formation(discovery, nodes[0].engine, clock).leave()
+    assert key not in bucket.keys, "the last to leave takes the claim away"
 
 
 async def test_a_founder_that_died_before_anybody_joined_is_blank_and_joins_the_next(

@@ -205,6 +205,23 @@ async def members(port: int) -> list[dict[str, Any]]:
         return rows
 
 
+async def test_a_hangup_does_not_end_it(seaweedfs: Store, tmp_path: Path) -> None:
+    bucket = seaweedfs.new_bucket()
+    port = choose_ports(["dns"])["dns"]
+    async with cluster(seaweedfs, bucket):
+        values = values_of(seaweedfs, bucket, dns_listen=f"127.0.0.1:{port}")
+        async with observing(tmp_path, values) as process:
+            await until_told(port, {*OURS, *OF_HIVEMQ})
+            process.send_signal(signal.SIGHUP)
+            assert process.stderr is not None
+            async with asyncio.timeout(LIMIT_S):
+                while (
+                    b"observe goes on with the settings of its start" not in await process.stderr.readline()
+                ):
+                    assert process.returncode is None
+            await until_told(port, {*OURS, *OF_HIVEMQ})
+
+
 async def test_who_is_dead_is_not_cleared_away(seaweedfs: Store, tmp_path: Path) -> None:
     """HiveMQ's own extension deletes expired files; an observer leaves them to those they belong to."""
     bucket = seaweedfs.new_bucket()

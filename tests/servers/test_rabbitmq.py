@@ -151,6 +151,7 @@ async def _sees_what_would_be_lost(broker: RabbitBroker, node: RabbitNode) -> No
 
 async def _does_not_start_what_somebody_stopped(broker: RabbitBroker, node: RabbitNode) -> None:
     await node.tell("stop_app")
+    await asyncio.sleep(1.0)  # as above
     with pytest.raises(BrokerError, match="start_app when it may go on"):
         await broker.is_blank()
     # A new agent cannot know who stopped it: it may have been the agent before, on its way into a cluster.

@@ -13,13 +13,14 @@ from typing import Any
 import psutil
 import pytest
 
-from s3discovery import codec
-from s3discovery.brokers import Engine, Leaver, Surroundings
+from s3discovery import codec, seed
+from s3discovery.brokers import Engine, Leaver, Roster, Surroundings
 from s3discovery.brokers.command import CommandBroker, Nodes, command_broker, read_nodes
 from s3discovery.child import Child
 from s3discovery.discovery import Discovery
 from s3discovery.driver import Driver
 from s3discovery.errors import AddressError, BrokerError, SettingsError, UnreachableError
+from s3discovery.formation import Formation
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.program import run_program
 from s3discovery.testing import (
@@ -340,6 +341,30 @@ async def test_with_command_join_it_is_an_engine(tmp_path: Path) -> None:
         await engine.apply(frozenset({peer}))
         assert await engine.cluster() == frozenset("a")
         assert await engine.down() == frozenset()
+
+
+@pytest.mark.parametrize("others", ["a\n", "b down\n", ""])
+async def test_only_the_last_member_that_leaves_takes_the_claim_away(tmp_path: Path, others: str) -> None:
+    cluster, clock = Cluster(tmp_path), FakeClock()
+    bucket, settings = MemoryBucket(clock), make_settings()
+    key = seed.claim_key(settings)
+    cluster.file.write_text("me\n" + others)
+    founder = seed.Process("1700000000000-0123456789abcdef", "a")
+    bucket.plant(key, seed.encode(seed.Claim("a" * 16, founder, seed.Stage.FORMED, nonce="0" * 16)))
+    async with cluster.make() as engine, Discovery(settings, bucket, member("me"), clock=clock) as discovery:
+        keeps_roster = isinstance(engine, Roster)
+        assert keeps_roster
+        assert await engine.members() == {"me", *others.split()[:1]}
+        await Formation(discovery, engine, clock).leave()
+    assert (key in bucket.keys) is bool(others)
+
+
+async def test_who_is_not_named_cannot_tell_the_members(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    cluster.file.write_text("a\n")
+    async with cluster.make() as engine:
+        with pytest.raises(BrokerError, match="does not name this node, 'me'"):
+            await engine.members()
 
 
 def test_without_it_is_none() -> None:

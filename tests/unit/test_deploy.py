@@ -229,6 +229,21 @@ class TestKubernetes:
             assert "memory" in container["resources"]["limits"]
             assert container["livenessProbe"]
 
+    def test_hivemq_has_its_dns_extension_and_peers_the_port_that_it_listens_at(self) -> None:
+        path = DEPLOY / "kubernetes" / "hivemq-sidecar.yaml"
+        of = {container["name"]: container for container in containers(path)}
+        hivemq, ours = (
+            {variable["name"]: variable.get("value") for variable in of[name]["env"]}
+            for name in ("hivemq", "s3discovery")
+        )
+        # Other tags of the image are without the extension, and know none of these variables.
+        assert of["hivemq"]["image"].startswith("hivemq/hivemq4:dns-")
+        assert hivemq["HIVEMQ_CLUSTER_TRANSPORT_TYPE"] in ("TCP", "UDP")
+        assert hivemq["HIVEMQ_CLUSTER_PORT"] == ours["S3DISCOVERY_BIND_PORT"]
+        assert hivemq["HIVEMQ_DNS_SERVER_ADDRESS"] == ours["S3DISCOVERY_DNS_LISTEN"]
+        # The image writes its configuration at each start.
+        assert not any("config.xml" in mount["mountPath"] for mount in of["hivemq"]["volumeMounts"])
+
     def test_every_name_that_is_used_is_there(self) -> None:
         common = {
             (document["kind"], document["metadata"]["name"])

@@ -1,7 +1,10 @@
 """DNS without sockets: what the zone holds, and what every kind of question is answered."""
 
+import asyncio
 import ipaddress
 import random
+import struct
+from typing import cast
 
 import dns.flags
 import dns.message
@@ -14,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3discovery.dns.responder import PLAIN_LIMIT_BYTES, Responder
-from s3discovery.dns.serving import Rates
+from s3discovery.dns.serving import Datagrams, Places, Rates, Streams, caller_of, look_up
 from s3discovery.dns.zone import Node, Zone, fit_to_publish, label_of
+from s3discovery.names import Found
+from s3discovery.node import Address, Member
 from s3discovery.testing import FakeClock
 
 NAME = "cluster.s3discovery."
@@ -55,6 +60,12 @@ def texts(message: dns.message.Message) -> set[str]:
     return {record.to_text() for rrset in message.answer for record in rrset}
 
 
+def code_of(asked: bytes) -> int:
+    answer = responder(Zone(NAME, nodes(1))).answer(asked)
+    assert answer is not None
+    return int.from_bytes(answer[2:4]) & 0xF
+
+
 class TestZone:
     def test_all_nodes_are_at_its_name(self) -> None:
         zone = Zone(NAME, [Node("a", 7800, (V4,)), Node("b", 7800, (V6,))])
@@ -71,9 +82,13 @@ class TestZone:
         assert texts(ask(zone, "1.0.0.10.in-addr.arpa.", "PTR")) == {f"node-1.{NAME}"}
 
     @pytest.mark.parametrize(
-        "cluster_id", ["rabbit@host", "Node", "ü", "a.b", "-a", "a" * 64, "n--x", "a\\000", "*", ""]
+        "cluster_id",
+        [
+            *("rabbit@host", "Node", "ü", "a.b", "-a", "a" * 64, "n--x", "a\\000", "*", ""),
+            *("ns", "hostmaster", "_tcp", "_cluster"),
+        ],
     )
-    def test_an_id_that_is_no_label_gets_a_digest(self, cluster_id: str) -> None:
+    def test_an_id_that_is_no_label_or_taken_gets_a_digest(self, cluster_id: str) -> None:
         label = label_of(cluster_id)
         assert label.startswith("n--")
         assert label != label_of(cluster_id + "2")
@@ -93,8 +108,25 @@ class TestZone:
         found = [
             ipaddress.ip_address(text) for text in ("0.0.0.0", "::", "127.0.0.1", "224.0.0.1", "fe80::1")
         ]
-        assert fit_to_publish([*found, V4], with_loopback=False) == (V4,)
+        reserved = [ipaddress.ip_address(text) for text in ("255.255.255.255", "240.0.0.1", "0.1.2.3", "1::")]
+        assert fit_to_publish([*found, *reserved, V4], with_loopback=False) == (V4,)
         assert fit_to_publish(found, with_loopback=True) == (ipaddress.ip_address("127.0.0.1"),)
+        assert fit_to_publish([ipaddress.ip_address("::1")], with_loopback=True)
+
+    def test_ipv4_within_ipv6_is_judged_and_published_as_ipv4(self) -> None:
+        found = [
+            ipaddress.ip_address(f"::ffff:{text}") for text in ("127.0.0.1", "255.255.255.255", "10.0.0.1")
+        ]
+        assert fit_to_publish([*found, V4], with_loopback=False) == (V4,)
+
+    def test_an_interface_of_another_machine_is_not_published(self) -> None:
+        assert fit_to_publish([ipaddress.ip_address("2001:db8::1%eth0")], with_loopback=False) == (V6,)
+
+    def test_a_node_without_an_address_is_nowhere(self) -> None:
+        zone = Zone(NAME, [Node("a", 7800, (V4,)), Node("b", 7801, ()), Node("c", 7801, ())])
+        assert texts(ask(zone, kind="SRV")) == {f"0 0 7800 a.{NAME}"}
+        assert texts(ask(zone)) == {"10.0.0.1"}
+        assert zone.odd == ()
 
 
 class TestAnswers:
@@ -131,6 +163,19 @@ class TestAnswers:
         firsts = {next(iter(ask(own).answer[0])).to_text() for _ in range(40)}
         assert len(firsts) > 3
 
+    def test_who_is_left_out_changes(self) -> None:
+        own, seen = responder(Zone(NAME, nodes(500))), set[str]()
+        for _ in range(30):
+            answer = texts(ask(own))
+            assert len(answer) == 253
+            seen |= answer
+        assert len(seen) == 500
+
+    def test_all_orders_are_possible(self) -> None:
+        own = responder(Zone(NAME, nodes(3)))
+        orders = {tuple(record.to_text() for record in ask(own).answer[0]) for _ in range(100)}
+        assert len(orders) == 6
+
     def test_spelling_and_id_are_the_askers(self) -> None:
         own = responder(Zone(NAME, nodes(2)))
         for spelled in ("ClUsTeR.s3DiScOvErY.", NAME, NAME.upper()) * 5:
@@ -147,9 +192,46 @@ class TestAnswers:
         own.replace(Zone(NAME, [Node("b", 7800, (V4,))]))
         assert texts(ask(own)) == {"10.0.0.1"}
 
-    def test_any_and_other_opcodes(self) -> None:
+    def test_any_is_answered_by_records_of_one_type(self) -> None:
+        zone = Zone(NAME, [Node("a", 7800, (V4, V6))])
+        for name, kind in ((NAME, "A"), (f"_cluster._tcp.{NAME}", "SRV"), ("1.0.0.10.in-addr.arpa.", "PTR")):
+            (rrset,) = ask(zone, name, "ANY").answer
+            assert rrset.rdtype.name == kind
+        assert ask(Zone(NAME), kind="ANY").answer[0].rdtype == RdataType.SOA
+        assert ask(zone, f"ns.{NAME}", "ANY").answer == []
+
+    @pytest.mark.parametrize("kind", ["AXFR", "IXFR"])
+    @pytest.mark.parametrize("over_tcp", [False, True])
+    def test_the_zone_is_not_transferred(self, kind: str, over_tcp: bool) -> None:
+        query = dns.message.make_query(NAME, kind)
+        answer = responder(Zone(NAME, nodes(1))).answer(query.to_wire(), over_tcp=over_tcp)
+        assert answer is not None
+        assert dns.message.from_wire(answer, one_rr_per_rrset=True).rcode() == dns.rcode.REFUSED
+
+    def test_nothing_names_the_zone_whatever_was_asked(self) -> None:
+        deep = ".".join(["a" * 60] * 3) + f".{NAME}"
+        for name, kind in ((NAME, "TXT"), (deep.upper(), "A"), ("1.0.0.10.in-addr.arpa.", "A")):
+            answer = ask(Zone(NAME, [Node("a", 7800, (V4,))], serial=9), name, kind, edns_bytes=512)
+            (soa,) = answer.authority
+            assert soa.name == dns.name.from_text(NAME)
+            assert soa[0].to_text().lower() == f"ns.{NAME} hostmaster.{NAME} 9 60 10 86400 0"
+        (soa,) = ask(Zone(NAME, serial=9), kind="SOA").answer
+        assert soa[0].to_text() == f"ns.{NAME} hostmaster.{NAME} 9 60 10 86400 0"
+        assert texts(ask(Zone(NAME), kind="NS")) == {f"ns.{NAME}"}
+
+    @pytest.mark.parametrize("wants_dnssec", [False, True])
+    def test_edns_is_answered_by_edns(self, wants_dnssec: bool) -> None:
+        for name in (NAME, f"nobody.{NAME}", "example.com."):
+            query = dns.message.make_query(name, "A", use_edns=0, payload=1232, want_dnssec=wants_dnssec)
+            answer = responder(Zone(NAME, nodes(1))).answer(query.to_wire())
+            assert answer is not None
+            message = dns.message.from_wire(answer)
+            assert (message.edns, message.payload) == (0, 4096)
+            assert bool(message.ednsflags & dns.flags.DO) is wants_dnssec
+        assert ask(Zone(NAME, nodes(1))).edns == -1
+
+    def test_other_opcodes_are_not_known(self) -> None:
         zone = Zone(NAME, nodes(1))
-        assert "10.1.0.0" in texts(ask(zone, kind="ANY"))
         query = dns.message.make_query(NAME, "SOA")
         query.set_opcode(dns.opcode.NOTIFY)
         answer = responder(zone).answer(query.to_wire())
@@ -184,7 +266,9 @@ class TestSize:
         )
         answer = own.answer(query.to_wire())
         assert answer is not None
-        assert limit - 40 <= len(answer) <= limit
+        opt = 0 if edns_bytes is None else 11
+        assert limit - 16 < len(answer) <= limit
+        assert (len(answer) - 12 - len(NAME) - 1 - 4 - opt) % 16 == 0
         assert dns.message.from_wire(answer).flags & dns.flags.TC
 
     def test_over_tcp_all_of_them_come(self) -> None:
@@ -208,6 +292,32 @@ class TestGarbage:
                 data[dice.randrange(len(data))] = dice.randrange(256)
             answer = own.answer(bytes(data[: dice.randint(0, len(data))]))
             assert answer is None or len(answer) <= PLAIN_LIMIT_BYTES
+
+    @pytest.mark.parametrize("place", [0, 4, 12, 19])
+    def test_a_name_that_points_elsewhere_is_damaged(self, place: int) -> None:
+        header = struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0)
+        asked = header + b"\x07cluster\x0bs3discovery" + bytes((0xC0, place)) + b"\0\x01\0\x01"
+        assert code_of(asked) == code_of(asked + bytes(300)) == dns.rcode.FORMERR
+
+    def test_what_takes_long_to_read_is_not_read(self) -> None:
+        name = b"\x07cluster\x0bs3discovery\0"
+        record = name + struct.pack("!HHIH", 1, 1, 0, 4) + bytes(4)
+        for count, expected in ((8, dns.rcode.NOERROR), (9, dns.rcode.FORMERR)):
+            asked = struct.pack("!6H", 7, 0, 1, 0, 0, count) + name + b"\0\x01\0\x01" + record * count
+            assert code_of(asked) == expected
+        whole = dns.message.make_query(NAME, "A").to_wire()
+        assert code_of(whole + bytes(1232 - len(whole))) == dns.rcode.NOERROR
+        assert code_of(whole + bytes(1233 - len(whole))) == dns.rcode.FORMERR
+
+    def test_options_that_end_too_soon_are_damaged(self) -> None:
+        whole = dns.message.make_query(NAME, "A", use_edns=0).to_wire()
+        assert code_of(whole) == dns.rcode.NOERROR
+        assert code_of(whole[:-1]) == code_of(whole[:-1] + b"\1") == dns.rcode.FORMERR
+
+    @pytest.mark.parametrize("count", [0, 2, 65535])
+    def test_not_one_question_is_damaged(self, count: int) -> None:
+        question = b"\x07cluster\x0bs3discovery\0\0\x01\0\x01"
+        assert code_of(struct.pack("!6H", 7, 0, count, 0, 0, 0) + question * 2) == dns.rcode.FORMERR
 
     def test_an_answer_is_not_answered(self) -> None:
         own = responder(Zone(NAME, nodes(1)))
@@ -235,3 +345,127 @@ class TestRates:
 
     def test_no_address_is_not_answered(self) -> None:
         assert not Rates(1, FakeClock()).allows("nonsense")
+
+    def test_ipv4_within_ipv6_is_the_same_caller(self) -> None:
+        rates = Rates(1, FakeClock())
+        assert sum(rates.allows(caller) for caller in ["192.0.2.1", "::ffff:192.0.2.1"] * 9) == 2
+        assert sum(rates.allows(f"::ffff:192.0.2.{place}") for place in range(2, 50)) == 48
+        assert all(rates.allows("::ffff:127.0.0.1") for _ in range(50))
+
+
+class TestPlaces:
+    def test_one_caller_takes_some_and_all_take_all(self) -> None:
+        places = Places(in_all=64, each=8)
+        assert sum(places.take("192.0.2.1") for _ in range(20)) == 8
+        assert sum(places.take(f"192.0.2.{place}") for place in range(2, 200)) == 56
+        places.leave("192.0.2.1")
+        assert sum(places.take("192.0.2.1") for _ in range(20)) == 1
+
+    def test_this_machine_may_have_all(self) -> None:
+        local = caller_of("::1")
+        assert local is not None
+        assert local == caller_of("127.0.0.1")
+        places = Places(in_all=64, each=8)
+        assert sum(places.take(local) for _ in range(99)) == 64
+
+
+class Wire(asyncio.DatagramTransport):
+    """What a responder sends, of both kinds of socket; `peer` is who asks."""
+
+    def __init__(self, peer: str = "192.0.2.1") -> None:
+        super().__init__({"peername": (peer, 5353)})
+        self.sent: list[bytes] = []
+        self.is_closed = False
+
+    def sendto(self, data: object, addr: object = None) -> None:
+        assert isinstance(data, bytes)
+        self.sent.append(data)
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    async def drain(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class TestDatagrams:
+    def test_who_asks_too_often_is_told_to_come_by_tcp(self) -> None:
+        wire, query = Wire(), dns.message.make_query(NAME, "A", use_edns=0, payload=4096)
+        datagrams = Datagrams(responder(Zone(NAME, nodes(3))), Rates(1, FakeClock()))
+        datagrams.connection_made(wire)
+        asked = query.to_wire()
+        for _ in range(5):
+            datagrams.datagram_received(asked, ("192.0.2.1", 5353))
+        answers = [dns.message.from_wire(answer) for answer in wire.sent]
+        assert all(query.is_response(answer) for answer in answers)
+        assert [bool(answer.flags & dns.flags.TC) for answer in answers] == [False] * 2 + [True] * 3
+        assert answers[2].answer == []
+        assert len(wire.sent[2]) <= len(asked)
+
+    def test_an_answer_or_garbage_is_not_answered_even_so(self) -> None:
+        wire = Wire()
+        datagrams = Datagrams(responder(Zone(NAME, nodes(3))), Rates(1, FakeClock()))
+        datagrams.connection_made(wire)
+        asked = dns.message.make_query(NAME, "A").to_wire()
+        for _ in range(2):
+            datagrams.datagram_received(asked, ("192.0.2.1", 5353))
+        for data in (asked[:2] + b"\x80" + asked[3:], asked[:11], asked[:20], b""):
+            datagrams.datagram_received(data, ("192.0.2.1", 5353))
+        assert len(wire.sent) == 2
+
+    @given(st.binary(max_size=100))
+    def test_it_is_never_longer_than_the_question(self, data: bytes) -> None:
+        assert len(responder(Zone(NAME, nodes(3))).come_by_tcp(data) or b"") <= len(data)
+
+
+class TestStreams:
+    async def test_one_caller_has_few_places(self) -> None:
+        streams = Streams(responder(Zone(NAME, nodes(3))))
+        wires = [Wire() for _ in range(9)] + [Wire("192.0.2.2")]
+        async with asyncio.TaskGroup() as tasks:
+            readers = [asyncio.StreamReader() for _ in wires]
+            for reader, wire in zip(readers, wires, strict=True):
+                tasks.create_task(streams.serve(reader, cast("asyncio.StreamWriter", wire)))
+            await asyncio.sleep(0)
+            assert [wire.is_closed for wire in wires] == [False] * 8 + [True, False]
+            for reader in readers:
+                reader.feed_eof()
+        assert all(wire.is_closed for wire in wires)
+
+    async def test_who_has_no_address_any_more_is_let_go(self) -> None:
+        wire = Wire("")
+        await Streams(responder(Zone(NAME))).serve(asyncio.StreamReader(), cast("asyncio.StreamWriter", wire))
+        assert wire.is_closed
+
+
+class Book:
+    """Names as they are written here; all others are not found."""
+
+    def __init__(self, names: dict[str, Found]) -> None:
+        self.names = names
+
+    async def find(self, host: str) -> Found:
+        try:
+            return self.names[host]
+        except KeyError:
+            raise OSError(f"no {host}") from None
+
+
+class TestLookUp:
+    async def test_known_addresses_are_kept_while_a_look_up_fails(self) -> None:
+        members = [Member("a", Address("host-a", 7800)), Member("b", Address("10.0.0.1", 7800))]
+        before = await look_up(Book({"host-a": ("10.0.0.9", "2001:db8::1%2")}), members, {})
+        assert before == [Node("a", 7800, (ipaddress.ip_address("10.0.0.9"), V6)), Node("b", 7800, (V4,))]
+        known = {node.cluster_id: node.addresses for node in before}
+        assert await look_up(Book({}), members, known) == before
+        assert (await look_up(Book({}), members, {}))[0].addresses == ()
+        moved = await look_up(Book({"host-a": ("10.0.0.7",)}), members, known)
+        assert moved[0].addresses == (ipaddress.ip_address("10.0.0.7"),)
+
+    async def test_ipv4_within_ipv6_is_ipv4(self) -> None:
+        members = [Member("a", Address("::ffff:10.0.0.1", 7800)), Member("b", Address("host", 7800))]
+        found = await look_up(Book({"host": ("::ffff:10.0.0.1",)}), members, {})
+        assert [node.addresses for node in found] == [(V4,), (V4,)]

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from s3discovery import seed
 from s3discovery.brokers import Broker
 from s3discovery.discovery import Discovery
 from s3discovery.driver import Driver
@@ -237,6 +238,27 @@ class TestDepartures:
             engine.failure = None
             await stage.clock.advance(50)
             assert "forget" not in engine.asked
+
+    async def test_who_has_forgotten_all_others_owns_the_claim(self, stage: Stage) -> None:
+        key, dead = ".s3discovery/nodes%2F/seed", seed.Process("1700000000000-0123456789abcdef", "dead")
+        claim = seed.Claim("a" * 16, dead, seed.Stage.FORMED, nonce="0" * 16)
+        stage.store.plant(key, seed.encode(claim))
+        async with self.run(stage, forget_dead="true"):
+            await stage.clock.advance(50)
+            assert seed.decode(stage.store.peek(key).body).owner == dead
+            await stage.clock.advance(40)
+            assert seed.decode(stage.store.peek(key).body).owner.cluster_id == "a"
+
+    async def test_a_short_silence_of_the_broker_begins_the_time_again(self, stage: Stage) -> None:
+        async with self.run(stage, forget_dead="true") as (engine, _):
+            await stage.clock.advance(50)
+            engine.failure = BrokerError("no answer")
+            await stage.clock.advance(7)
+            engine.failure = None
+            await stage.clock.advance(40)
+            assert "forget" not in engine.asked
+            await stage.clock.advance(40)
+            assert "forget" in engine.asked
 
     async def test_nobody_who_is_in_the_bucket_when_it_is_emptied(self, stage: Stage) -> None:
         b = FakeEngine(stage.clusters, "b")

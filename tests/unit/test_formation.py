@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 
 import pytest
@@ -11,7 +11,7 @@ from s3discovery import seed
 from s3discovery.discovery import Discovery
 from s3discovery.driver import Driver
 from s3discovery.errors import AccessDeniedError, BrokerError, BucketError, UnreachableError
-from s3discovery.node import Address, Member
+from s3discovery.node import NO_METADATA, Address, Member
 from s3discovery.outlook import Outlook
 from s3discovery.seed import Claim, Process, Stage
 from s3discovery.testing import Cable, FakeClock, FakeClusters, FakeEngine, MemoryBucket, make_settings
@@ -20,12 +20,25 @@ KEY = ".s3discovery/nodes%2F/seed"
 GHOST = Process("1700000000000-0123456789abcdef", "ghost")
 
 
+class Unlisted(FakeEngine):
+    """An engine that keeps no roster."""
+
+    members = None  # type: ignore[assignment]  # so that it is none
+
+
 class Node:
-    def __init__(self, world: "World", cluster_id: str, **values: str) -> None:
+    def __init__(
+        self,
+        world: "World",
+        cluster_id: str,
+        engine: type[FakeEngine] = FakeEngine,
+        *,
+        values: Mapping[str, str] = NO_METADATA,
+    ) -> None:
         self.world = world
         self.cluster_id = cluster_id
         self.cable = Cable(world.store)
-        self.engine = FakeEngine(world.clusters, cluster_id)
+        self.engine = engine(world.clusters, cluster_id)
         own = Member(cluster_id, Address(f"{cluster_id}.example", 7800))
         self.discovery = Discovery(make_settings(**values), self.cable, own, clock=world.clock)
         self.driver = Driver(self.discovery, self.engine, world.clock)
@@ -60,7 +73,7 @@ class World:
         self.nodes: list[Node] = []
 
     async def start(self, cluster_id: str, **values: str) -> Node:
-        node = Node(self, cluster_id, **values)
+        node = Node(self, cluster_id, values=values)
         self.nodes.append(node)
         await self.clock.settle()
         return node
@@ -308,6 +321,98 @@ class TestTakeover:
         await world.until(formed(joiner))
         assert [process.cluster_id for process in seen[0]] == ["n1"]
 
+    async def test_of_two_who_take_over_one_wins(self, world: World) -> None:
+        """One has read that the owner is gone; before it takes over, another has, and has founded."""
+        world.plant(Claim("aaaaaaaaaaaaaaaa", GHOST))
+        slow = await world.start("n0")
+        put, late, held = slow.cable.put, asyncio.Event(), asyncio.Event()
+
+        async def delayed(key: str, *args: object, **kwargs: object) -> object:
+            if key == KEY and not held.is_set():
+                held.set()
+                await late.wait()
+            return await put(key, *args, **kwargs)  # type: ignore[arg-type]  # passed on as it came
+
+        slow.cable.put = delayed  # type: ignore[method-assign,assignment]
+        await world.until(held.is_set)
+        quick = await world.start("n1")
+        await world.until(formed(quick))
+        late.set()
+        await world.until(formed(slow, quick))
+        assert slow.engine.asked.count("found") == 0
+        assert world.clusters.of("n0") == {"n0", "n1"}
+
+    async def test_who_lost_the_claim_takes_it_from_no_other_founder(self, world: World) -> None:
+        node = await world.start("n0")
+
+        async def hold(what: str) -> None:
+            if what == "found" and world.claim.owner != GHOST:
+                world.plant(Claim("bbbbbbbbbbbbbbbb", GHOST))
+
+        node.engine.hold = hold
+        await world.clock.advance(60)
+        assert world.claim.owner == GHOST
+        assert not node.is_formed
+
+
+class TestRefusals:
+    async def test_a_founding_that_fails_is_logged_once_and_tried_less_and_less_often(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        node = await world.start("n0")
+        found, tries = node.engine.found, 0
+
+        async def refuse() -> None:
+            nonlocal tries
+            tries += 1
+            raise BrokerError("no disk")
+
+        node.engine.found = refuse  # type: ignore[method-assign]
+        await world.clock.advance(130)
+        assert 5 < tries < 40
+        assert node.state == "waiting to try again to start the cluster: no disk"
+        texts = [record.getMessage() for record in caplog.records]
+        assert texts.count("founding a cluster") == 1
+        assert sum("no disk" in text for text in texts) == 2, "the refusal, and the state"
+        node.engine.found = found  # type: ignore[method-assign]
+        await world.until(formed(node), 30)
+
+    @pytest.mark.parametrize("stage", [Stage.FORMED, Stage.ALONE])
+    async def test_what_only_people_can_mend_is_warned_of_now_and_then(
+        self, world: World, caplog: pytest.LogCaptureFixture, stage: Stage
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        world.plant(Claim("aaaaaaaaaaaaaaaa", GHOST, stage))
+        await world.start("n0", min_cluster_size="2")
+        await world.start("n1", min_cluster_size="2")
+        await world.clock.advance(60)
+        told = [record for record in caplog.records if KEY in record.getMessage()]
+        assert [record.levelno for record in told] == [logging.WARNING] * 2, "once by each node"
+        await world.clock.advance(1200)
+        told = [record for record in caplog.records if KEY in record.getMessage()]
+        assert [record.levelno for record in told] == [logging.WARNING] * 6
+
+    async def test_a_claim_that_is_too_large(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        world.store.plant(KEY, b"x" * (seed.CLAIM_LIMIT + 1))
+        node = await world.start("n0")
+        await world.clock.advance(30)
+        assert "cannot be used, as it is too large; delete it" in node.state
+        told = [record for record in caplog.records if "too large" in record.getMessage()]
+        assert [record.levelno for record in told] == [logging.WARNING]
+
+    async def test_nothing_is_done_beside_another_process_of_the_same_id(self, world: World) -> None:
+        node = await world.start("n0")
+        twin = Member("n0", Address("twin.example", 7800))
+        async with Discovery(make_settings(), world.store, twin, clock=world.clock):
+            await world.until(lambda: node.discovery.status.rival is not None)
+            await world.until(lambda: "another process" in node.state)
+            assert "twin.example" in node.state
+            node.engine.asked.clear()
+            await world.clock.advance(20)
+            assert not {"found", "join", "is_blank"} & set(node.engine.asked)
+
 
 class TestJoining:
     async def test_a_newcomer_joins_at_once(self, world: World) -> None:
@@ -417,6 +522,80 @@ class TestOnceFormed:
         await nodes[1].driver.leave()
         assert KEY not in world.store.keys
         assert world.clusters.of("n1") == frozenset()
+
+    async def test_the_last_to_leave_waits_for_who_is_joining(self, world: World) -> None:
+        node = await world.start("n0")
+        await world.until(formed(node))
+        joiner = Node(world, "n1")
+        world.nodes.append(joiner)
+
+        async def hold(what: str) -> None:
+            if what == "join":
+                await asyncio.Event().wait()
+
+        joiner.engine.hold = hold
+        await world.until(lambda: "join" in joiner.engine.asked)
+        with pytest.raises(BrokerError, match="'n1' is joining this node just now"):
+            await node.driver.leave()
+        assert KEY in world.store.keys
+        assert world.clusters.of("n0") == {"n0"}
+
+    async def test_an_engine_that_keeps_no_roster_leaves_last(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        nodes = [Node(world, f"n{number}", engine=Unlisted) for number in range(2)]
+        world.nodes += nodes
+        await world.until(formed(*nodes))
+        await nodes[0].driver.leave()
+        assert KEY in world.store.keys
+        await nodes[0].end()
+        await world.until(lambda: not nodes[1].discovery.peers)
+        assert "stays in the bucket" not in caplog.text
+        await nodes[1].driver.leave()
+        assert KEY not in world.store.keys
+
+    async def test_a_claim_stays_with_a_warning_if_others_may_be_left(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        nodes = [Node(world, f"n{number}", engine=Unlisted) for number in range(2)]
+        world.nodes += nodes
+        await world.until(formed(*nodes))
+
+        async def nobody() -> frozenset[str]:
+            return frozenset()
+
+        nodes[0].engine.cluster = nobody  # type: ignore[method-assign]
+        await nodes[0].driver.leave()
+        assert KEY in world.store.keys
+        assert f"no new cluster is formed key={KEY!r}" in caplog.text
+
+    async def test_who_is_left_alone_owns_the_claim_and_comes_back(self, world: World) -> None:
+        nodes = [await world.start(f"n{number}") for number in range(2)]
+        await world.until(formed(*nodes))
+        owner = next(node for node in nodes if node.cluster_id == world.claim.owner.cluster_id)
+        [other] = set(nodes) - {owner}
+        await owner.driver.leave()
+        await owner.end()
+        await world.until(lambda: world.claim.owner.cluster_id == other.cluster_id)
+        await other.end()
+        again = await world.start(other.cluster_id)
+        await world.until(formed(again))
+
+    async def test_the_claim_is_looked_at_when_somebody_comes_or_goes(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        nodes = [await world.start(f"n{number}") for number in range(2)]
+        await world.until(formed(*nodes))
+        await world.clock.advance(30)
+        before = world.store.requests["get"]
+        world.store.drop(KEY)
+        await world.clock.advance(30)
+        assert KEY not in world.store.keys
+        assert world.store.requests["get"] - before <= 6, "the refreshed files of the others, and no more"
+        await world.start("n2")
+        await world.until(lambda: KEY in world.store.keys, 15)
+        assert world.claim.stage is Stage.FORMED
+        await world.until(formed(*world.nodes))
 
     async def test_a_claim_that_moves_is_written_where_it_belongs(self, world: World) -> None:
         nodes = [await world.start(f"n{number}") for number in range(2)]

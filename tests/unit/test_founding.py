@@ -62,6 +62,30 @@ class TestGathering:
         assert gathering.begun_s == 100
 
 
+class TestFormedForLong:
+    """What a member for certain finds when it looks at the claim again."""
+
+    here = replace(HOLDER, known=frozenset({"n2"}), formed=(TWO,))
+    foreign = Claim(OLD, THREE, Stage.FORMED)
+
+    def test_the_founder_may_be_gone(self) -> None:
+        assert mend(FORMED, self.here) == Belong()
+        assert mend(self.foreign, self.here) == Belong()
+
+    def test_the_claim_of_another_cluster_is_left_and_told(self) -> None:
+        decision = mend(self.foreign, replace(self.here, formed=(THREE,)))
+        assert isinstance(decision, Wait)
+        assert decision.alarm
+        assert "'n3'" in decision.text
+
+    def test_the_last_member_owns_the_claim(self) -> None:
+        last = replace(self.here, known=frozenset(), formed=(), living=frozenset({ME}))
+        assert mend(FORMED, last) == Write(Claim(OLD, ME, Stage.FORMED))
+        assert mend(FORMED, replace(last, known=None)) == Belong()
+        assert mend(FORMED, replace(last, formed=(TWO,))) == Belong()
+        assert mend(FORMED, replace(last, living=frozenset({ME, ONE}))) == Belong()
+
+
 class TestBlank:
     def test_it_claims_where_there_is_no_claim(self) -> None:
         assert decide(None, BLANK) == Write(Claim(TOKEN, ME, Stage.CLAIMED))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,15 @@ def refusal(text: str, variables: dict[str, str] = NO_VARIABLES) -> str:
 
 
 # What config.xml says.
+
+
+@pytest.mark.parametrize(
+    "text", ["${" * 300_000, "${\n" * 200_000 + "}", "${ENV:" * 100_000, "}${" * 200_000]
+)
+def test_placeholders_that_never_end_take_no_time(text: str) -> None:
+    began_s = time.monotonic()
+    assert expand(text, {}.get) == text
+    assert time.monotonic() - began_s < 1.0
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ from s3discovery.config import Settings
 from s3discovery.errors import AddressError, BrokerError, SettingsError, UnreachableError
 from s3discovery.keys.command import BUILT_IN
 from s3discovery.node import Address, Member, NodeFile
-from s3discovery.outputs import Outputs
+from s3discovery.outputs import Outputs, apart
 from s3discovery.outputs.choice import make_outputs
 from s3discovery.outputs.file import BEGIN, END, OutputFile
 from s3discovery.outputs.template import OutputTemplate
@@ -384,8 +385,92 @@ def test_wrong_settings(settings: dict[str, str], key: str) -> None:
 
 
 def test_a_signal_to_a_child_needs_one(place: Place) -> None:
-    with pytest.raises(SettingsError, match="run -- program"):
+    with pytest.raises(SettingsError, match="run -- program") as caught:
         place.make(output_signal="HUP:child")
+    assert [(each.key, each.value) for each in caught.value.problems] == [("output-signal", "HUP:child")]
+
+
+LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+HUGE = "{{ 'x' * 900000000 }}"
+AT_FIVE = "{%% if members | length == 5 %%}%s{%% endif %%}{{ own.id }}"  # more than are in the trial
+
+
+def test_a_template_that_does_not_end_is_an_error_at_the_start(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "LIMIT_S", 2.0)
+    place.template.write_text(LOOP)
+    with pytest.raises(SettingsError, match=r"output-template: .*template.j2' took longer than 2 s"):
+        place.make()
+
+
+def test_a_template_of_a_huge_value_is_an_error_at_the_start(place: Place) -> None:
+    place.template.write_text("\n" + HUGE)
+    with pytest.raises(SettingsError, match="line 2: it needs too much memory"):
+        place.make()
+
+
+@pytest.mark.parametrize(
+    ("source", "why"), [(LOOP, "took longer than 3 s"), (HUGE, "too much memory")], ids=("loop", "huge")
+)
+async def test_a_template_that_runs_away_stops_nothing_else(
+    place: Place, source: str, why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.template.write_text(AT_FIVE % source)
+    outputs = place.make()
+    monkeypatch.setattr(apart, "LIMIT_S", 3.0)
+    applying = asyncio.create_task(outputs.apply(OWN, members("a", "b", "c", "d")))
+    longest_s = 0.0
+    async with asyncio.timeout(30):
+        while not applying.done():
+            before_s = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest_s = max(longest_s, time.monotonic() - before_s)
+    assert longest_s < 2
+    assert why in caplog.text
+    assert not place.file.exists()
+    assert renderers() == []
+    monkeypatch.undo()
+    await outputs.apply(OWN, members("a"))
+    assert place.file.read_text() == "me"
+
+
+async def test_who_is_cancelled_ends_the_template(place: Place) -> None:
+    place.template.write_text(AT_FIVE % LOOP)
+    applying = asyncio.create_task(place.make().apply(OWN, members("a", "b", "c", "d")))
+    async with asyncio.timeout(10):
+        while not renderers():  # noqa: ASYNC110 - a process is no event
+            await asyncio.sleep(0.01)
+        applying.cancel()
+        with suppress(asyncio.CancelledError):
+            await applying
+    assert renderers() == []
+
+
+async def test_the_same_members_are_not_rendered_twice(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    outputs = place.make()
+    await outputs.apply(OWN, members("a"))
+    monkeypatch.setattr(apart, "_VECTOR", ("/nowhere",))
+    await outputs.apply(OWN, members("a"))
+    assert "output failed" not in caplog.text
+    await outputs.apply(OWN, members("a", "b"))
+    assert "no process can be started: No such file or directory" in caplog.text
+    assert place.file.read_text() == "a=a.example:7800\n"
+
+
+def test_a_template_finds_no_keys_to_the_store(place: Place) -> None:
+    environ = {"S3DISCOVERY_CREDENTIALS_SECRET_ACCESS_KEY": "x", "AWS_SECRET_ACCESS_KEY": "x", "PATH": "/bin"}
+    template = apart.TemplateApart(str(place.template), {}, environ)
+    assert template._environ == {"PATH": "/bin"}
+
+
+def renderers() -> list[int]:
+    """Return the processes of ours that render."""
+    pids = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    found = [pid for pid in pids if b"outputs.render" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [int(pid) for pid in found]
 
 
 class Machine:
@@ -443,23 +528,27 @@ class Machine:
 
 
 async def test_an_outage_touches_nothing(place: Place) -> None:
-    machine = Machine(place)
+    # A built-in one: while a process renders, the fake clock would let the members expire.
+    machine = Machine(place, output_template="json")
     machine.join("a")
     machine.bucket.outage = UnreachableError("the store is down")
+
+    def peers() -> list[str]:
+        return [row["id"] for row in json.loads(place.file.read_text())["peers"]]
+
     async with machine.running():
         for _ in range(20):
             await machine.clock.advance(1)
         assert not place.file.exists()
         machine.bucket.outage = None
         await machine.until(place.file.exists)
-        assert place.file.read_text() == "a=a.example:7800\n"
+        assert peers() == ["a"]
         machine.bucket.outage = UnreachableError("the store is down")
         for _ in range(300):
             await machine.clock.advance(1)
         machine.bucket.outage = None
         machine.join("b")
-        await machine.until(lambda: "b=" in place.file.read_text())
-        assert place.file.read_text() == "a=a.example:7800\nb=b.example:7800\n"
+        await machine.until(lambda: peers() == ["a", "b"])
 
 
 async def test_a_child_finds_its_file(place: Place) -> None:

@@ -9,6 +9,7 @@ from s3discovery.sources import (
     gather,
     load_properties,
     read_properties,
+    sign_of_hivemq_4,
 )
 
 
@@ -134,3 +135,43 @@ def test_every_unreadable_option_and_the_file_are_reported_at_once(tmp_path: Pat
 
 def test_values_do_not_show_their_text() -> None:
     assert "MARKED" not in repr(gather(file=None, environ={}, options=["x=MARKED"]))
+
+
+IN_TWO_UNITS = {"file-expiration": "360", "update-interval": "180"}
+
+
+def sign(file: Path | None, **texts: str) -> str | None:
+    named = {name.replace("_", "-"): Value(text, "file") for name, text in texts.items()}
+    bare = {name: Value(text, "file") for name, text in IN_TWO_UNITS.items()}
+    return sign_of_hivemq_4(file, bare | named)
+
+
+def test_a_file_of_hivemq_4_is_known_by_what_its_extension_alone_has(tmp_path: Path) -> None:
+    conf = tmp_path / "extension" / "conf"
+    conf.mkdir(parents=True)
+    file = conf / "s3.properties"
+    assert sign(file) is None
+    assert sign(file, s3_endpoint_region="eu-central-1") == "s3-endpoint-region"
+    assert sign(conf / "config.properties") == "config.properties"
+    # HiveMQ 3 had these keys too.
+    assert sign(file, s3_endpoint="http://127.0.0.1:9000", s3_path_style_access="true") is None
+    for folder in (conf, conf.parent):
+        descriptor = folder / "hivemq-extension.xml"
+        descriptor.touch()
+        assert sign(file) == str(descriptor)
+        descriptor.unlink()
+    assert sign(None) is None
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"compatibility": "hivemq-3"},
+        {"compatibility": "hivemq-4"},
+        {"file_expiration": "360s", "update_interval": "3m"},
+        {"file_expiration": "0", "update_interval": "0"},
+        {"file_expiration": "no number", "update_interval": "-1"},
+    ],
+)
+def test_nothing_is_said_where_the_unit_is_sure(tmp_path: Path, texts: dict[str, str]) -> None:
+    assert sign(tmp_path / "config.properties", **texts) is None

@@ -203,3 +203,18 @@ def test_nothing_is_logged_for_settings_that_are_right(file: Path, caplog: pytes
     caplog.set_level(logging.DEBUG)
     Origins(file, (), {}).read()
     assert caplog.records == []
+
+
+def test_a_file_of_hivemq_4_read_in_minutes_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "config.properties"
+    file.write_text(
+        "s3-bucket-region:us-east-1\ns3-bucket-name:bucket\nfile-prefix:nodes/\n"
+        "file-expiration:360\nupdate-interval:180\n"
+    )
+    assert Origins(file, (), {}).read().file_expiration_s == 360 * 60
+    assert "write compatibility:hivemq-4" in caplog.text
+    caplog.clear()
+    assert Origins(file, ("compatibility=hivemq-4",), {}).read().file_expiration_s == 360
+    assert caplog.records == []

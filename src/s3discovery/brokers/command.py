@@ -214,6 +214,14 @@ class CommandEngine(CommandBroker):
         if peer.cluster_id not in (await self._ask()).up:
             raise BrokerError(f"command-join left this node without {peer.cluster_id!r}; it said {said!r}")
 
+    async def members(self) -> frozenset[str]:
+        """Return all that command-cluster names; raises BrokerError if this node is not among them."""
+        await self._start()
+        nodes, own = await self._ask(), self._known().own.id
+        if own not in nodes.up:
+            raise BrokerError(f"command-cluster does not name this node, {own!r}")
+        return nodes.up | nodes.down
+
     async def down(self) -> frozenset[str]:
         return (self._nodes or await self._ask()).down
 

@@ -1,6 +1,7 @@
 """`s3discovery observe`: everything that tells of a cluster, without being a node of it."""
 
 import asyncio
+import logging
 import os
 
 import click
@@ -11,23 +12,31 @@ from s3discovery.cli.signals import until_signal
 from s3discovery.systemd import Systemd
 from s3discovery.wiring import Origins
 
+log = logging.getLogger(__name__)
+
 
 @click.command()
 @common
 def observe(origins: Origins, log_level: str | None) -> None:
-    """Watch a cluster for others, without a node of its own: DNS, as the settings ask for.
+    """Watch a cluster for others, without a node of its own: DNS (dns-listen), HTTP with its
+    page and metrics (http-port), as the settings ask for.
 
     Reads the bucket and never writes to it, so it may watch the bucket of HiveMQ nodes, with permission to
-    read alone. Logs who comes and goes. Runs until SIGTERM or Ctrl-C.
+    read alone. Logs who comes and goes. Runs until SIGTERM or Ctrl-C; reads its
+    settings at the start alone.
 
     \b
     Example:
       s3discovery observe -c s3discovery.properties -o dns-listen=127.0.0.1:5353
     """
     start_service_logging(log_level, origins)
-    until_signal(_observe(origins))
+    until_signal(_observe(origins), on_hangup=_go_on)
 
 
 async def _observe(origins: Origins) -> None:
     async with wiring.observing(origins, Systemd(os.environ, pid=os.getpid())):
         await asyncio.Event().wait()
+
+
+def _go_on() -> None:
+    log.warning("observe goes on with the settings of its start; start it again to take up others")

@@ -17,6 +17,7 @@ from s3discovery.cli.signals import until_signal
 from s3discovery.discovery import Discovery
 from s3discovery.errors import DiscoveryError
 from s3discovery.pid1 import stand_in_as_init
+from s3discovery.program import without_store_keys
 from s3discovery.wiring import Origins
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ def run(origins: Origins, log_level: str | None, events: bool, program: tuple[st
 
     With a PROGRAM, such as the broker, it finds the peers first, writes what the broker needs, starts the
     program, passes signals on to it, and ends when it ends, with its exit code: fit to be the entry point of
-    a container.
+    a container. A program that does not exist is code 127, one that cannot be executed 126, and no node is
+    registered then. The keys to the store that are in the environment are not passed on to it.
 
     \b
     Example:
@@ -44,7 +46,12 @@ def run(origins: Origins, log_level: str | None, events: bool, program: tuple[st
     stand_in_as_init()
     start_service_logging(log_level, origins)
     environ = {name: text for name, text in os.environ.items() if name not in systemd.VARIABLES}
-    child = Child(program, environ) if program else None
+    child = Child(program, without_store_keys(environ)) if program else None
+    fault = child.fault() if child is not None else None
+    if fault is not None:
+        shell_code, why = fault
+        log.critical("ended error=%s", why)
+        sys.exit(shell_code)
     agent = wiring.make_agent(origins, child=child, systemd=systemd.Systemd(os.environ, pid=os.getpid()))
     code = until_signal(_run(agent, events=events), child=child, on_hangup=agent.reload)
     sys.exit(code or (child.code if child is not None else 0) or 0)

@@ -6,6 +6,7 @@
     (reverse)             PTR from a node's address to its name
 
 A and AAAA have no port: HiveMQ dials its own there. So nodes at another port than most are in SRV alone.
+Nodes without an address that a peer may dial are nowhere.
 """
 
 import base64
@@ -17,19 +18,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import dns.name
-import dns.rdata
-import dns.rdataclass
 import dns.reversename
 from dns.rdatatype import RdataType
 
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
-Records = Mapping[RdataType, tuple[dns.rdata.Rdata, ...]]
-_Lists = dict[RdataType, list[dns.rdata.Rdata]]
+Records = Mapping[int, tuple[bytes, ...]]
+"""The records of a name by type, each as on the wire after its TTL: two bytes of length, and the data."""
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _SERVICE = ("_cluster", "_tcp")
+_NAME_SERVER, _MAILBOX = "ns", "hostmaster"
+_TAKEN = frozenset({*_SERVICE, _NAME_SERVER, _MAILBOX})
 _SERIAL_LIMIT = 2**32
-_REFRESH_S, _RETRY_S, _EXPIRE_S = 60, 10, 86_400  # of the SOA; nobody transfers this zone
+_SOA_TIMES_S = (60, 10, 86_400, 0)  # refresh, retry, expire, minimum; nobody transfers this zone
+_THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")  # RFC 1122: never a destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +44,35 @@ class Node:
 
 
 def label_of(cluster_id: str) -> str:
-    """Return the label of a node: its id where that can be one, else a digest of it.
+    """Return the label of a node: its id where that can be one and is not taken, else a digest of it.
 
     DNS knows no capitals, where ids that differ in nothing else are two nodes."""
-    if _LABEL.fullmatch(cluster_id) and not cluster_id.startswith("n--"):
+    if _LABEL.fullmatch(cluster_id) and not cluster_id.startswith("n--") and cluster_id not in _TAKEN:
         return cluster_id
     digest = hashlib.sha256(cluster_id.encode()).digest()[:10]
     return f"n--{base64.b32encode(digest).decode().lower()}"
 
 
+def unmapped(ip: IP) -> IP:
+    """Return the IPv4 address that an IPv6 one stands for (::ffff:10.0.0.1), and any other without its
+    interface, which means nothing to another machine."""
+    if ip.version == 4:
+        return ip
+    return ip.ipv4_mapped or ipaddress.IPv6Address(int(ip))
+
+
 def fit_to_publish(addresses: Iterable[IP], *, with_loopback: bool) -> tuple[IP, ...]:
-    """Return what a peer may dial; whoever asks by DNS filters nothing."""
+    """Return what a peer may dial, unmapped, each once; whoever asks by DNS filters nothing."""
     return tuple(
-        ip
-        for ip in addresses
-        if not (
-            ip.is_unspecified or ip.is_multicast or ip.is_link_local or (ip.is_loopback and not with_loopback)
-        )
+        dict.fromkeys(ip for ip in map(unmapped, addresses) if _is_fit(ip, with_loopback=with_loopback))
+    )
+
+
+def _is_fit(ip: IP, *, with_loopback: bool) -> bool:
+    if ip.is_loopback:  # first, since ::1 is within a reserved network
+        return with_loopback
+    return not (
+        ip.is_unspecified or ip.is_multicast or ip.is_link_local or ip.is_reserved or ip in _THIS_NETWORK
     )
 
 
@@ -72,12 +86,12 @@ class Zone:
     ) -> None:
         self.origin = dns.name.from_text(name)
         self.is_known = is_known
-        nodes = sorted(nodes, key=lambda node: node.cluster_id)
+        nodes = sorted((node for node in nodes if node.addresses), key=lambda node: node.cluster_id)
         ports = Counter(node.port for node in nodes)
         usual = min(ports, key=lambda port: (-ports[port], port)) if ports else 0
         self.odd = tuple(node.cluster_id for node in nodes if node.port != usual)
-        times = f"{serial % _SERIAL_LIMIT} {_REFRESH_S} {_RETRY_S} {_EXPIRE_S} 0"
-        self.soa = _record(RdataType.SOA, f"{self._name('ns')} {self._name('hostmaster')} {times}")
+        times = (serial % _SERIAL_LIMIT, *_SOA_TIMES_S)
+        self._soa_times = b"".join(number.to_bytes(4) for number in times)
         self._names = self._build(nodes, usual)
 
     def holds(self, name: dns.name.Name) -> bool:
@@ -85,44 +99,53 @@ class Zone:
         return name.is_subdomain(self.origin) or name in self._names
 
     def find(self, name: dns.name.Name) -> Records | None:
-        """Return the records of a name, by type; None if there is no such name."""
+        """Return the records of a name; None if there is no such name."""
         return self._names.get(name)
 
-    def _build(self, nodes: Iterable[Node], usual_port: int) -> Mapping[dns.name.Name, Records]:
-        names: dict[dns.name.Name, dict[RdataType, list[dns.rdata.Rdata]]] = defaultdict(
-            lambda: defaultdict(list)
+    def soa(self, origin: bytes) -> bytes:
+        """Return the data of the SOA, where `origin` is the zone's name: in full, or a pointer to it."""
+        return _framed(
+            b"".join(len(label).to_bytes(1) + label.encode() + origin for label in (_NAME_SERVER, _MAILBOX))
+            + self._soa_times
         )
-        names[self.origin][RdataType.SOA].append(self.soa)
-        names[self.origin][RdataType.NS].append(_record(RdataType.NS, str(self._name("ns"))))
+
+    def _build(self, nodes: Iterable[Node], usual_port: int) -> Mapping[dns.name.Name, Records]:
+        # The innermost is an ordered set: the same record twice is one.
+        names: dict[dns.name.Name, dict[RdataType, dict[bytes, None]]]
+        names = defaultdict(lambda: defaultdict(dict))
+
+        def add(name: dns.name.Name, kind: RdataType, data: bytes) -> None:
+            names[name][kind][_framed(data)] = None
+
+        names[self.origin][RdataType.SOA][self.soa(wire_of(self.origin))] = None
+        add(self.origin, RdataType.NS, wire_of(self._name(_NAME_SERVER)))
         service = self._name(*_SERVICE)
-        for name in (self._name(_SERVICE[-1]), service, self._name("ns")):
+        for name in (self._name(_SERVICE[-1]), service, self._name(_NAME_SERVER)):
             names[name]
-        at_origin: set[IP] = set()
         for node in nodes:
             own = self._name(label_of(node.cluster_id))
-            srv = _record(RdataType.SRV, f"0 0 {node.port} {own}")
+            own_wire = wire_of(own)
+            srv = bytes(4) + node.port.to_bytes(2) + own_wire  # priority and weight: all alike
             for name in (self.origin, service, own):
-                names[name][RdataType.SRV].append(srv)
+                add(name, RdataType.SRV, srv)
             for ip in node.addresses:
-                record = _address_record(ip)
-                names[own][record.rdtype].append(record)
-                if node.port == usual_port and ip not in at_origin:
-                    at_origin.add(ip)
-                    names[self.origin][record.rdtype].append(record)
-                reverse = dns.reversename.from_address(str(ip))
-                names[reverse][RdataType.PTR].append(_record(RdataType.PTR, str(own)))
+                kind = RdataType.A if ip.version == 4 else RdataType.AAAA
+                add(own, kind, ip.packed)
+                if node.port == usual_port:
+                    add(self.origin, kind, ip.packed)
+                add(dns.reversename.from_address(str(ip)), RdataType.PTR, own_wire)
         return {
-            name: {kind: tuple(found) for kind, found in records.items() if found}
-            for name, records in names.items()
+            name: {kind: tuple(found) for kind, found in records.items()} for name, records in names.items()
         }
 
     def _name(self, *labels: str) -> dns.name.Name:
         return dns.name.Name([*(label.encode() for label in labels), *self.origin.labels])
 
 
-def _address_record(ip: IP) -> dns.rdata.Rdata:
-    return _record(RdataType.A if ip.version == 4 else RdataType.AAAA, str(ip))
+def wire_of(name: dns.name.Name) -> bytes:
+    """Return a name as on the wire, in full."""
+    return b"".join(len(label).to_bytes(1) + label for label in name.labels)
 
 
-def _record(kind: RdataType, text: str) -> dns.rdata.Rdata:
-    return dns.rdata.from_text(dns.rdataclass.IN, kind, text)
+def _framed(data: bytes) -> bytes:
+    return len(data).to_bytes(2) + data

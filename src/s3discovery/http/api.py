@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import suppress
 
 from aiohttp import web
 
@@ -11,13 +10,16 @@ from s3discovery.documents import VERSION, is_ready, members_document, status_do
 from s3discovery.errors import DiscoveryError
 from s3discovery.http import openapi
 from s3discovery.http.guard import refusal
+from s3discovery.http.targets import targets
 from s3discovery.http.watching import Watching
 from s3discovery.journal import Event
 
 _HEARTBEAT_S = 10.0  # so that what lies between does not take a silent stream for a dead one
+_WRITE_LIMIT_S = 30.0  # who takes nothing for so long is no reader any more
 _READERS = 64  # streams of events at a time
+_STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
 _SNAPSHOT_EVENTS = 100
-_NUMBER_LIMIT = 18  # digits of a Last-Event-ID
+_NUMBER_LIMIT = 18  # digits of the number in a Last-Event-ID
 
 
 class Api:
@@ -63,16 +65,8 @@ class Api:
         port = request.query.get("port")
         if port is not None and not (port.isascii() and port.isdecimal() and 1 <= int(port[:6]) <= 65535):
             return refusal(400, "port must be a number from 1 to 65535")
-        groups = []
-        for member in sorted(self._watching.moment().members, key=lambda member: member.cluster_id):
-            if not member.address.is_dialable:
-                continue
-            host, _, own_port = str(member.address).rpartition(":")
-            target = f"{host}:{int(port) if port is not None else own_port}"
-            groups.append(
-                {"targets": [target], "labels": {"__meta_s3discovery_cluster_id": member.cluster_id}}
-            )
-        return web.json_response(groups)
+        moment = self._watching.moment()
+        return web.json_response(targets(moment.members, moment.own, None if port is None else int(port)))
 
     async def leave(self, request: web.Request) -> web.Response:
         """Take the node out of its broker's cluster, and end it; 409 if the broker refuses."""
@@ -96,39 +90,53 @@ class Api:
         """Stream what happens (server-sent events), from after `Last-Event-ID` on if that is still known.
 
         A new reader is told the members, the status and the last events first, as one event `snapshot`."""
+        if request.method == "HEAD":
+            return web.Response(headers=_STREAM_HEADERS)
         last = request.headers.get("Last-Event-ID", request.query.get("last_event_id", ""))
         if self._readers >= _READERS:
             return refusal(503, f"{_READERS} readers already; close one")
-        response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
-        )
+        response = web.StreamResponse(headers=_STREAM_HEADERS)
         self._readers += 1
         try:
             await response.prepare(request)
-            with suppress(OSError):
-                await self._stream(response, last)
+            await self._stream(response, last)
+        except TimeoutError:
+            # Whoever takes no more would not take the end either.
+            if request.transport is not None:
+                request.transport.abort()
+        except OSError:
+            pass  # the reader has gone
         finally:
             self._readers -= 1
         return response
 
     async def _stream(self, response: web.StreamResponse, last: str) -> None:
         journal = self._watching.journal
-        is_number = last.isascii() and last.isdecimal() and len(last) <= _NUMBER_LIMIT
-        number = int(last) if is_number and journal.since(int(last)) is not None else None
+        number = self._number(last)
         while True:
             news = self._watching.news
             events = journal.since(number) if number is not None else None
             if events is None:
                 number = journal.last
-                await response.write(_framed("snapshot", number, self._snapshot()))
+                await _write(response, _framed("snapshot", self._id(number), self._snapshot()))
             for event in events or ():
                 number = event.number
-                await response.write(_framed(event.kind, number, _told(event)))
+                await _write(response, _framed(event.kind, self._id(number), _told(event)))
             try:
                 async with asyncio.timeout(_HEARTBEAT_S):
                     await news.wait()
             except TimeoutError:
-                await response.write(b": still here\n\n")
+                await _write(response, b": still here\n\n")
+
+    def _id(self, number: int) -> str:
+        return f"{self._watching.epoch}-{number}"
+
+    def _number(self, last: str) -> int | None:
+        """Return the number in a Last-Event-ID; None if it is none of this process, whose ids differ."""
+        epoch, _, text = last.rpartition("-")
+        if epoch != self._watching.epoch or len(text) > _NUMBER_LIMIT:
+            return None
+        return int(text) if text.isascii() and text.isdecimal() else None
 
     def _snapshot(self) -> dict[str, object]:
         moment = self._watching.moment()
@@ -137,7 +145,7 @@ class Api:
             "status": status_document(moment),
             "members": members_document(moment),
             "events": [
-                {"id": event.number, "event": event.kind, "data": _told(event)}
+                {"id": self._id(event.number), "event": event.kind, "data": _told(event)}
                 for event in self._watching.journal.recent(_SNAPSHOT_EVENTS)
             ],
         }
@@ -147,6 +155,12 @@ def _told(event: Event) -> dict[str, object]:
     return {"at": round(event.wall_s, 3), **event.data}
 
 
-def _framed(kind: str, number: int, data: dict[str, object]) -> bytes:
+async def _write(response: web.StreamResponse, frame: bytes) -> None:
+    """Raises TimeoutError, an OSError, for a reader that takes nothing."""
+    async with asyncio.timeout(_WRITE_LIMIT_S):
+        await response.write(frame)
+
+
+def _framed(kind: str, event_id: str, data: dict[str, object]) -> bytes:
     # JSON without line breaks: a value from the bucket cannot end the frame.
-    return f"id: {number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+    return f"id: {event_id}\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()

@@ -6,17 +6,23 @@ that name another origin, or a host that is no address and none of ours, are tur
 
 import hmac
 import ipaddress
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+log = logging.getLogger(__name__)
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 # The page itself holds nothing that is secret; what it shows it asks for with the token.
 _PAGE_PATHS = frozenset({"/"})
+_FOREIGN_SITES = frozenset({"cross-site", "same-site"})  # of Sec-Fetch-Site; same-site is another port, too
+_SHOWN_CHARS = 200
+_FOREIGN = "requests of other sites' pages are not answered"
 HEADERS: Mapping[str, str] = MappingProxyType(
     {
         "X-Content-Type-Options": "nosniff",
@@ -37,24 +43,23 @@ def guard(
     token: Callable[[], str | None], own_hosts: frozenset[str]
 ) -> Callable[..., Awaitable[web.StreamResponse]]:
     """Return the middleware; `token` gives the text that is asked for, None if none is."""
+    known_bugs: set[tuple[str, type[Exception]]] = set()
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in OPEN_PATHS:
-            if (refused := _is_foreign(request, own_hosts)) is not None:
-                return refusal(403, refused)
-            wanted = token()
-            if wanted is not None and request.path not in _PAGE_PATHS and not _brings(request, wanted):
-                answer = refusal(401, "a token is needed: Authorization: Bearer <http-token>")
-                answer.headers["WWW-Authenticate"] = "Bearer"
-                return answer
         try:
-            response = await handler(request)
-        except web.HTTPException as error:
-            refused_so = refusal(error.status, error.reason)
-            if "Allow" in error.headers:
-                refused_so.headers["Allow"] = error.headers["Allow"]
-            return refused_so
+            response: web.StreamResponse | None = _turned_away(request, token, own_hosts)
+            if response is None:
+                response = await _answered(request, handler)
+        except Exception as error:
+            # A bug of ours, whichever: told once, since anybody may ask again, and the node goes on.
+            bug = (_route_of(request), type(error))
+            if bug not in known_bugs:
+                known_bugs.add(bug)
+                log.exception("http failed, a bug, told once path=%r", request.path[:_SHOWN_CHARS])
+            if request.writer.output_size > 0:
+                raise
+            return refusal(500, "the agent failed at this; its log says how")
         if not response.prepared:
             for name, text in HEADERS.items():
                 response.headers.setdefault(name, text)
@@ -63,9 +68,45 @@ def guard(
     return middleware
 
 
+def _turned_away(
+    request: web.Request, token: Callable[[], str | None], own_hosts: frozenset[str]
+) -> web.Response | None:
+    """Return the answer to who may not ask this, None for who may."""
+    if request.path in OPEN_PATHS:
+        return None
+    if (refused := _is_foreign(request, own_hosts)) is not None:
+        return refusal(403, refused)
+    wanted = token()
+    if wanted is None or request.path in _PAGE_PATHS or _brings(request, wanted):
+        return None
+    answer = refusal(401, "a token is needed: Authorization: Bearer <http-token>")
+    answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        refused = refusal(error.status, error.reason)
+        if "Allow" in error.headers:
+            refused.headers["Allow"] = error.headers["Allow"]
+        return refused
+
+
+def _route_of(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical
+
+
 def _brings(request: web.Request, wanted: str) -> bool:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), wanted.encode())
+    return scheme.lower() == "bearer" and hmac.compare_digest(_raw(given.strip()), _raw(wanted))
+
+
+def _raw(text: str) -> bytes:
+    """Return the bytes of a header, which need not be UTF-8."""
+    return text.encode("utf-8", errors="surrogateescape")
 
 
 def _is_foreign(request: web.Request, own_hosts: frozenset[str]) -> str | None:
@@ -74,9 +115,20 @@ def _is_foreign(request: web.Request, own_hosts: frozenset[str]) -> str | None:
     if host is None or not (_is_ip(host) or host in own_hosts):
         return "this host name is not ours; ask by address, or as localhost"
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
-        return "requests of other sites' pages are not answered"
+    if origin is not None and _place_of(origin) != request.headers.get("Host"):
+        return _FOREIGN
+    # Not all that pages have a browser ask says its origin. A link to the page may be anywhere.
+    is_link = request.path in _PAGE_PATHS and request.headers.get("Sec-Fetch-Mode") == "navigate"
+    if request.headers.get("Sec-Fetch-Site") in _FOREIGN_SITES and not is_link:
+        return _FOREIGN
     return None
+
+
+def _place_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
 
 
 def _host_of(url: str) -> str | None:

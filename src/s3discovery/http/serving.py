@@ -3,16 +3,15 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from s3discovery.config import Settings
-from s3discovery.errors import Problem, ServerError, SettingsError
+from s3discovery.errors import ServerError
 from s3discovery.http import page
 from s3discovery.http.api import Api
 from s3discovery.http.guard import guard
+from s3discovery.http.token import token_of
 from s3discovery.http.watching import watching
 from s3discovery.running import Running
 
@@ -27,14 +26,14 @@ _STOP_LIMIT_S = 1.0
 async def serving(
     port: int, running: Running, metrics: Callable[[], tuple[str, bytes]] | None = None
 ) -> AsyncIterator[tuple[str, int]]:
-    """Serve at `port` of `http-address` while entered; yields host and port. Raises ServerError."""
+    """Serve at `port` of `http-address` while entered; yields host and port.
+
+    Raises ServerError, and SettingsError for a token file that is of no use."""
     settings = running.settings
-    token = _token(settings)
+    token = token_of(settings)
     own_hosts = _LOCAL_NAMES | {settings.http_address}
     async with watching(running) as seen:
-        app = web.Application(
-            middlewares=[guard(lambda: token, own_hosts)], client_max_size=_REQUEST_LIMIT_BYTES
-        )
+        app = web.Application(middlewares=[guard(token, own_hosts)], client_max_size=_REQUEST_LIMIT_BYTES)
         app.add_routes([*Api(seen, metrics).routes(), web.get("/", page.show)])
         runner = web.AppRunner(
             app, access_log=None, logger=_log_of_bugs(), handle_signals=False, shutdown_timeout=_STOP_LIMIT_S
@@ -69,21 +68,3 @@ async def _start(site: web.TCPSite, host: str, port: int) -> None:
         raise ServerError(
             f"no HTTP at {host}:{port} ({error.strerror}); write a free port to http-port"
         ) from error
-
-
-def _token(settings: Settings) -> str | None:
-    if settings.http_token is not None:
-        return settings.http_token.reveal()
-    if settings.http_token_file is None:
-        return None
-    try:
-        token = Path(settings.http_token_file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            [Problem("http-token-file", settings.http_token_file, f"cannot be read: {type(error).__name__}")]
-        ) from error
-    if not token:
-        raise SettingsError(
-            [Problem("http-token-file", settings.http_token_file, "is empty; write a token into it")]
-        )
-    return token

@@ -1,6 +1,7 @@
 """What happens, noted while somebody may ask: the journal kept up to date, and readers woken."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,16 +10,20 @@ from s3discovery.journal import Journal
 from s3discovery.moment import Moment
 from s3discovery.running import Running
 
+_EPOCH_BYTES = 4
 _TICK_S = 1.0  # what has no event of its own, such as a failed poll, is seen within so long
 _LOOK_S = 5.0  # to compare all that is known costs milliseconds among hundreds of members
 
 
 class Watching:
-    """The journal of a running node; `news` is set, and replaced, whenever something was noted."""
+    """The journal of a running node; `news` is set, and replaced, whenever something was noted.
+
+    `epoch` tells this journal from those of earlier processes, whose numbers began at 1 as well."""
 
     def __init__(self, running: Running) -> None:
         self.running = running
         self.journal = Journal()
+        self.epoch = secrets.token_hex(_EPOCH_BYTES)
         self.news = asyncio.Event()
 
     def moment(self) -> Moment:

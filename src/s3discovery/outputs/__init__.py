@@ -14,13 +14,16 @@ from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError
 from s3discovery.keys.command import CHILD, RESTART, Signal, signal_number
 from s3discovery.node import Member
+from s3discovery.outputs.apart import Render
 from s3discovery.outputs.file import OutputFile, send_signal
-from s3discovery.outputs.template import OutputTemplate
 from s3discovery.presentation import Roster, environment, make_roster, turnover, values
 from s3discovery.program import run_program, without_secrets
 from s3discovery.vectors import Commands, fill
 
 log = logging.getLogger(__name__)
+
+# Templates that are rendered at the same time: more would take each other's processor and time limit.
+_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,7 @@ class Plan:
     """One output as the settings describe it; `reload` and `signal` tell whoever reads the file."""
 
     file: OutputFile
-    template: OutputTemplate
-    variables: Mapping[str, str]
+    render: Render
     reload: Commands | None = None
     signal: Signal | None = None
 
@@ -47,7 +49,8 @@ class Outputs:
     ) -> None:
         """Make them; `limit_s` is how long a reload command may take."""
         self._tell = _Telling(without_secrets(environ), limit_s, child)
-        self._outputs = [_Output(plan, self._tell) for plan in plans]
+        turns = asyncio.Semaphore(_AT_ONCE)
+        self._outputs = [_Output(plan, self._tell, turns) for plan in plans]
         self._written = asyncio.Event()
         self._refused: frozenset[str] = frozenset()
 
@@ -117,8 +120,9 @@ class _Telling:
 class _Output:
     """One output; `is_written` once it has been rendered."""
 
-    def __init__(self, plan: Plan, tell: _Telling) -> None:
+    def __init__(self, plan: Plan, tell: _Telling, turns: asyncio.Semaphore) -> None:
         self._plan = plan
+        self._turns = turns
         self._tell = tell
         self._before: Roster | None = None  # what the readers of the file were told last
         self._owes_reload = False
@@ -127,7 +131,8 @@ class _Output:
     async def apply(self, roster: Roster) -> None:
         plan, name = self._plan, str(self._plan.file.path)
         try:
-            content = plan.template.render(roster, plan.variables)
+            async with self._turns:
+                content = await plan.render(roster)
             if await asyncio.to_thread(plan.file.replace, content):
                 log.info("output written file=%s peers=%d", name, len(roster.peers))
                 self._owes_reload = True

@@ -12,24 +12,30 @@ from s3discovery.keys import nearest_key
 from s3discovery.keys.command import CHILD, OUTPUT, output_clashes
 from s3discovery.kinds import WrongTextError
 from s3discovery.outputs import Outputs, Plan
+from s3discovery.outputs.apart import make_render
 from s3discovery.outputs.file import OutputFile
-from s3discovery.outputs.template import OutputTemplate
 
+_CHILDLESS = "names the child, but there is none: start its program with s3discovery run -- program"
 _BY_NAME = {key.name: key for key in OUTPUT}
 
 
 def make_outputs(settings: Settings, environ: Mapping[str, str], child: Child | None) -> Outputs | None:
     """Return the outputs, None if there are none; nothing is written yet.
 
-    Raises SettingsError for a wrong template, with the line, and for wrong files in `output-folder`."""
+    Templates are tried out, which takes up to 10 s each. Raises SettingsError for a wrong template, with the
+    line, for a signal to no child, and for wrong files in `output-folder`."""
     plans: list[Plan] = []
     problems: list[Problem] = []
     for origin, described in _described(settings, problems):
+        where = f" (set in {origin})" if origin else ""
+        signal = described["output_signal"]
+        if signal is not None and signal[1] == CHILD and child is None:
+            problems.append(Problem("output-signal", ":".join(signal), f"{_CHILDLESS}{where}"))
+            continue
         try:
-            plans.append(_plan(described, child))
+            plans.append(_plan(described, environ))
         except (BrokerError, ImportError) as error:
-            cure = _cure(error)
-            problems.append(Problem("output-template", None, f"{cure} ({origin})" if origin else cure))
+            problems.append(Problem("output-template", None, f"{_cure(error)}{where}"))
     if problems:
         raise SettingsError(problems)
     if not plans:
@@ -37,17 +43,13 @@ def make_outputs(settings: Settings, environ: Mapping[str, str], child: Child | 
     return Outputs(plans, environ=environ, limit_s=settings.command_timeout_s, child=child)
 
 
-def _plan(described: Mapping[str, Any], child: Child | None) -> Plan:
-    signal = described["output_signal"]
-    if signal is not None and signal[1] == CHILD and child is None:
-        raise BrokerError("output-signal names the child: start its program with s3discovery run -- program")
+def _plan(described: Mapping[str, Any], environ: Mapping[str, str]) -> Plan:
     variables = dict(described["output_variables"] or ())
     return Plan(
         OutputFile(Path(described["output_file"]), in_block=described["output_block"]),
-        OutputTemplate(described["output_template"], variables),
-        variables,
+        make_render(described["output_template"], variables, environ),
         described["output_reload"],
-        signal,
+        described["output_signal"],
     )
 
 

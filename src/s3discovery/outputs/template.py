@@ -1,5 +1,7 @@
 """Templates of output files: Jinja2 in a sandbox, in which a mistake is an error with its line.
 
+The sandbox limits what a template reaches, not how long it runs: see apart for those of users.
+
 What a template is told of members is checked already (see presentation), so nothing needs escaping. A name
 that does not exist, and a value that is no text or number, is refused instead of written.
 """
@@ -21,24 +23,24 @@ if TYPE_CHECKING:
 
 OUTPUT_LIMIT_CHARS = 1024 * 1024
 _SOURCE_LIMIT_BYTES = 256 * 1024
-_FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_FAULTS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 _FILENAME = "<template>"  # what Jinja calls a template without a file in tracebacks
 
 
-class OutputTemplate:
-    """A template, compiled and tried out: `name` is a built-in one or a path. Raises BrokerError."""
+class SandboxedTemplate:
+    """A compiled template; `name` is what errors call it. Raises BrokerError if it is none."""
 
-    def __init__(self, name: str, variables: Mapping[str, str]) -> None:
+    def __init__(self, name: str, source: str) -> None:
         from jinja2 import TemplateError, TemplateSyntaxError  # extra `templates`
 
         self.name = name
         self._faults = (TemplateError, *_FAULTS)
         try:
-            self._template = _sandbox().from_string(_source(name))
+            self._template = _sandbox().from_string(source)
         except TemplateSyntaxError as error:
             raise BrokerError(f"output-template {name!r}, line {error.lineno}: {error.message}") from error
-        for example in _examples():
-            self.render(example, variables)
+        except _FAULTS as error:
+            raise BrokerError(f"output-template {name!r}: {_why(error)}") from error
 
     def render(self, roster: Roster, variables: Mapping[str, str]) -> bytes:
         """Return the content of the file; raises BrokerError with the line that fails."""
@@ -51,10 +53,23 @@ class OutputTemplate:
                     raise BrokerError(
                         f"output-template {self.name!r} gives more than {OUTPUT_LIMIT_CHARS} characters"
                     )
+            return "".join(parts).encode()
         except self._faults as error:
             place = f", line {line}" if (line := _line(error)) else ""
-            raise BrokerError(f"output-template {self.name!r}{place}: {error}") from error
-        return "".join(parts).encode()
+            raise BrokerError(f"output-template {self.name!r}{place}: {_why(error)}") from error
+
+    def try_out(self, variables: Mapping[str, str]) -> None:
+        """Render it for nodes that do not exist; raises BrokerError as `render` does."""
+        for example in _examples():
+            self.render(example, variables)
+
+
+class OutputTemplate(SandboxedTemplate):
+    """A template that was read and tried out: `name` is a built-in one or a path. Raises BrokerError."""
+
+    def __init__(self, name: str, variables: Mapping[str, str]) -> None:
+        super().__init__(name, read_source(name))
+        self.try_out(variables)
 
 
 def _context(roster: Roster, variables: Mapping[str, str]) -> dict[str, Any]:
@@ -96,7 +111,8 @@ def _plain(value: object) -> object:
     raise ValueError(f"{type(value).__name__} is no text; name a part of it, such as member.host")
 
 
-def _source(name: str) -> str:
+def read_source(name: str) -> str:
+    """Return the text of a template, a built-in one or a file; raises BrokerError if it cannot be read."""
     try:
         if name in BUILT_IN:
             return (resources.files("s3discovery") / "templates" / f"{name}.j2").read_text(encoding="utf-8")
@@ -107,6 +123,10 @@ def _source(name: str) -> str:
         return content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise BrokerError(f"output-template {name!r} cannot be read: {error}") from error
+
+
+def _why(error: Exception) -> str:
+    return "it needs too much memory" if isinstance(error, MemoryError) else str(error)
 
 
 def _line(error: BaseException) -> int | None:

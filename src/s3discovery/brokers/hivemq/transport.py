@@ -6,7 +6,7 @@ asked for: what the settings say instead need not be right here.
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from s3discovery import kinds
 from s3discovery.xml import NotXmlError, parse_xml
 
 # Source: HiveMQ Community Edition, EnvVarUtil. ENV: is the newer spelling, and may be left out.
-_PLACEHOLDER = re.compile(r"\$\{(?:ENV:)*(.*?)\}")
+_ENV = re.compile(r"(?:ENV:)*")
 _KINDS = ("tcp", "udp")
 _BY_EXTENSION = ("extension", "plugin")  # HiveMQ 3 called its extensions plugins
 _TRUE = ("true", "1")  # of XML Schema's boolean
@@ -64,7 +64,7 @@ class Transport:
 
     def _read(self, name: str, text: str, read: Callable[[str], T]) -> T:
         where = f"{self._place(name)} is {text[:_SHOWN_CHARS]!r}"
-        if _PLACEHOLDER.search(text):
+        if next(_placeholders(text), None) is not None:
             raise WrongConfigError(
                 f"{where}, and that variable is not set here: give s3discovery the variables that HiveMQ "
                 f"has, or set external-{name.rpartition('-')[2]}"
@@ -80,12 +80,34 @@ class Transport:
 
 def expand(text: str, lookup: Lookup) -> str:
     """Return `text` with its placeholders replaced; one that stands for nothing stays as it is."""
+    parts, done = list[str](), 0
+    for start, end, name in _placeholders(text):
+        found = lookup(name)
+        parts += (text[done:start], text[start:end] if found is None else found)
+        done = end
+    return "".join((*parts, text[done:]))
 
-    def replace(match: re.Match[str]) -> str:
-        found = lookup(match.group(1))
-        return match.group() if found is None else found
 
-    return _PLACEHOLDER.sub(replace, text)
+def _placeholders(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield start, end and name of each `${NAME}` and `${ENV:NAME}`, which end in the line they begin in.
+
+    As the expression `[$][{](?:ENV:)*(.*?)}` finds them, but in linear time, whatever the text is."""
+    start, close, line_end = text.find("${"), -1, -1
+    while start >= 0:
+        inner = start + 2
+        if close < inner:
+            close = text.find("}", inner)
+            if close < 0:
+                return
+        if line_end < inner:
+            line_end = text.find("\n", inner)
+            line_end = len(text) if line_end < 0 else line_end
+        if close > line_end:
+            start = text.find("${", line_end)
+            continue
+        name = _ENV.match(text, inner, close)
+        yield start, close + 1, text[inner if name is None else name.end() : close]
+        start = text.find("${", close + 1)
 
 
 def read_transport(data: bytes, lookup: Lookup) -> Transport:

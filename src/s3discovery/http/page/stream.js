@@ -96,6 +96,6 @@ class Agent {
     }
     if (!fields.event) return;
     this.last = fields.id;
-    this.onEvent({ id: Number(fields.id), event: fields.event, data: JSON.parse(fields.data) });
+    this.onEvent({ id: fields.id, event: fields.event, data: JSON.parse(fields.data) });
   }
 }

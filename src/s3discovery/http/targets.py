@@ -1,0 +1,49 @@
+"""The members as targets of Prometheus' http_sd. Pure."""
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any
+
+from s3discovery.node import Address, Member
+
+_LOCAL_NAME = "localhost"
+
+
+def targets(members: Iterable[Member], own: Member | None, port: int | None = None) -> list[dict[str, Any]]:
+    """Return a group for each member that others can dial, as DNS does; `port` replaces the transport's.
+
+    Anybody who writes to the bucket could have Prometheus ask its own machine, or what is beside it: loopback
+    is offered only among nodes of one machine, which is when our own address is of that kind."""
+    with_loopback = own is not None and _is_loopback(own.address)
+    groups = []
+    for member in sorted(members, key=lambda member: member.cluster_id):
+        if not _is_fit(member.address, with_loopback=with_loopback):
+            continue
+        host, _, own_port = str(member.address).rpartition(":")
+        labels = {"__meta_s3discovery_cluster_id": member.cluster_id}
+        groups.append({"targets": [f"{host}:{own_port if port is None else port}"], "labels": labels})
+    return groups
+
+
+def _is_fit(address: Address, *, with_loopback: bool) -> bool:
+    if not address.is_dialable or (_is_loopback(address) and not with_loopback):
+        return False
+    ip = _ip(address)
+    return ip is None or not (ip.is_unspecified or ip.is_multicast or ip.is_link_local)
+
+
+def _is_loopback(address: Address) -> bool:
+    ip = _ip(address)
+    if ip is not None:
+        return ip.is_loopback
+    name = address.host.lower().rstrip(".")
+    return name == _LOCAL_NAME or name.endswith(f".{_LOCAL_NAME}")
+
+
+def _ip(address: Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address, an IPv4 one in IPv6's clothes as what it is; None for a name."""
+    try:
+        ip = address.ip
+    except ValueError:
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip

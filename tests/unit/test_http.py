@@ -1,0 +1,165 @@
+"""What HTTP tells, without a socket: the journal's numbers, targets, readiness, and the token's file."""
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from s3discovery.discovery import Discovery
+from s3discovery.documents import is_ready
+from s3discovery.errors import SettingsError, UnreachableError
+from s3discovery.http.page import assembled
+from s3discovery.http.targets import targets
+from s3discovery.http.token import TokenFile
+from s3discovery.journal import KEPT, Journal
+from s3discovery.moment import Moment
+from s3discovery.node import Address, Member
+from s3discovery.testing import FakeClock, MemoryBucket, make_settings
+
+PORT = 7800
+
+
+async def moment_of(**settings: str) -> Moment:
+    clock = FakeClock()
+    own = Member("own", Address("10.0.0.9", PORT))
+    async with Discovery(make_settings(**settings), MemoryBucket(clock), own, clock=clock) as discovery:
+        return Moment.of(discovery, clock)
+
+
+def offered(hosts: dict[str, str], own: str | None = None) -> list[str]:
+    members = [Member(cluster_id, Address(host, PORT)) for cluster_id, host in hosts.items()]
+    found = targets(members, next((member for member in members if member.cluster_id == own), None))
+    return [group["labels"]["__meta_s3discovery_cluster_id"] for group in found]
+
+
+class TestJournal:
+    async def noted(self, count: int) -> Journal:
+        """A journal of so many events."""
+        journal, moment = Journal(), await moment_of()
+        while journal.last < count:
+            other = Member("a", Address("10.0.0.1", PORT + journal.last % 2))
+            assert journal.note(replace(moment, members=moment.members | {other}), 0.0)
+        assert journal.last == count
+        return journal
+
+    async def test_a_reader_is_given_what_came_after(self) -> None:
+        journal = await self.noted(3)
+
+        def after(number: int) -> list[int] | None:
+            events = journal.since(number)
+            return None if events is None else [event.number for event in events]
+
+        assert after(0) == [1, 2, 3]
+        assert after(2) == [3]
+        assert after(3) == []
+        assert after(4) is None
+        assert after(-1) is None
+        assert [event.number for event in journal.recent(2)] == [2, 3]
+
+    async def test_what_is_forgotten_is_not_passed_over(self) -> None:
+        journal = await self.noted(KEPT + 2)  # 1 and 2 are forgotten
+        assert journal.since(1) is None
+        events = journal.since(2)
+        assert events is not None
+        assert (len(events), events[0].number) == (KEPT, 3)
+
+    def test_before_the_first_event_there_is_nothing_to_miss(self) -> None:
+        assert Journal().since(0) == ()
+        assert Journal().since(1) is None
+
+
+class TestTargets:
+    def test_nobody_is_sent_to_his_own_machine(self) -> None:
+        hosts = {
+            "any-4": "0.0.0.0",
+            "any-6": "::",
+            "group": "224.0.0.1",
+            "link-4": "169.254.169.254",
+            "link-6": "fe80::1",
+            "link-clothed": "::ffff:169.254.169.254",
+            "loop-4": "127.0.0.1",
+            "loop-6": "::1",
+            "loop-clothed": "::ffff:127.0.0.1",
+            "loop-name": "LocalHost.",
+            "loop-name-below": "x.localhost",
+            "name": "node-1.example.com",
+            "private": "10.0.0.1",
+            "private-6": "2001:db8::1",
+        }
+        assert offered(hosts) == ["name", "private", "private-6"]
+        assert offered(hosts, own="private") == ["name", "private", "private-6"]
+        loops = ["loop-4", "loop-6", "loop-clothed", "loop-name", "loop-name-below"]
+        for own in loops:
+            assert offered(hosts, own) == [*loops, "name", "private", "private-6"]
+
+    def test_another_port_may_be_asked_for(self) -> None:
+        member = Member("a", Address("2001:db8::1", PORT))
+        assert targets([member], None, 9119)[0]["targets"] == ["[2001:db8::1]:9119"]
+        assert targets([member], None)[0]["targets"] == ["[2001:db8::1]:7800"]
+
+
+class TestReadiness:
+    @pytest.mark.parametrize(("expiration", "limit_s"), [("60s", 60.0), ("0", 50.0)])
+    async def test_an_old_listing_ends_it(self, expiration: str, limit_s: float) -> None:
+        interval = "0" if expiration == "0" else "20s"
+        seen = await moment_of(file_expiration=expiration, update_interval=interval, poll_interval="5s")
+        status = replace(seen.status, registered=True, error=UnreachableError("cut"), listed_s=100.0)
+        seen = replace(seen, status=status)
+        assert is_ready(replace(seen, monotonic_s=100.0 + limit_s), is_node=True)[0]
+        ready, reason = is_ready(replace(seen, monotonic_s=101.0 + limit_s), is_node=True)
+        assert not ready
+        assert reason == f"no complete listing for {limit_s + 1:.0f} s"
+
+
+class TestTokenFile:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "token"
+        path.write_text("first\n")
+        return path
+
+    def test_a_new_one_is_taken_up(self, path: Path) -> None:
+        token = TokenFile(path)
+        assert token() == "first"
+        path.write_text("other\n")
+        os.utime(path, ns=(1, 1))
+        assert token() == "other"
+        # As Kubernetes does it: another file in its place.
+        path.with_name("next").write_text("third\n")
+        path.with_name("next").rename(path)
+        assert token() == "third"
+
+    @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
+    def test_the_last_one_holds_while_there_is_none(
+        self, path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        token = TokenFile(path)
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        assert [token() for _ in range(3)] == ["first"] * 3
+        assert len(caplog.records) == 1
+        assert "the last token holds" in caplog.text
+        path.write_text("second-one\n")
+        assert token() == "second-one"
+        assert "first" not in caplog.text
+        assert "second-one" not in caplog.text
+
+    def test_there_must_be_one_at_first(self, path: Path) -> None:
+        path.write_text("\n")
+        with pytest.raises(SettingsError, match="is empty"):
+            TokenFile(path)
+        path.unlink()
+        with pytest.raises(SettingsError, match="FileNotFoundError"):
+            TokenFile(path)
+
+
+@pytest.mark.parametrize(
+    "directive",
+    ["default-src 'none'", "form-action 'none'", "base-uri 'none'", "frame-ancestors 'none'"],
+)
+def test_the_page_is_locked_up(directive: str) -> None:
+    assert directive in assembled().policy.split("; ")
