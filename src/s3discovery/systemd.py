@@ -155,8 +155,8 @@ def status(running: Running) -> str:
     if found.listed_s is None:
         words = "waiting for the store"
     else:
-        state = running.cluster_state() or str(topology(discovery.members))
-        words = f"{len(discovery.members)} members, {state}"
+        state = running.cluster_state()
+        words = f"{len(discovery.members)} members, {state}" if state else str(topology(discovery.members))
         if discovery.own is not None and not found.registered:
             words = f"not registered, {words}"
     return f"{words}; store: {error}"[:_STATUS_CHARS] if error is not None else words[:_STATUS_CHARS]

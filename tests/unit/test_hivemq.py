@@ -59,12 +59,11 @@ def refusal(text: str, variables: dict[str, str] = NO_VARIABLES) -> str:
 # What config.xml says.
 
 
-@pytest.mark.parametrize(
-    "text", ["${" * 300_000, "${\n" * 200_000 + "}", "${ENV:" * 100_000, "}${" * 200_000]
-)
-def test_placeholders_that_never_end_take_no_time(text: str) -> None:
+@pytest.mark.parametrize("piece", ["${", "${\n", "${ENV:", "}${"])
+def test_placeholders_that_never_end_take_no_time(piece: str) -> None:
+    text = piece * (600_000 // len(piece))
     began_s = time.monotonic()
-    assert expand(text, {}.get) == text
+    assert expand(text, lambda name: None) == text
     assert time.monotonic() - began_s < 1.0
 
 

@@ -39,13 +39,16 @@ def test_the_status_says_what_people_want_to_know() -> None:
     down = UnreachableError("no way to the store")
     assert status(running(Found(Status()))) == "waiting for the store"
     assert status(running(Found(Status(error=down)))) == "waiting for the store; store: no way to the store"
-    assert status(running(Found())) == "1 members, formed 1/1"
+    assert status(running(Found())) == "1 member, none tells of its broker"
     assert (
         status(running(Found(), "incomplete 1/2, waiting for 'b'"))
         == "1 members, incomplete 1/2, waiting for 'b'"
     )
     lost = replace(Found().status, registered=False, write_error=down)
-    assert status(running(Found(lost))) == "not registered, 1 members, formed 1/1; store: no way to the store"
+    assert (
+        status(running(Found(lost)))
+        == "not registered, 1 member, none tells of its broker; store: no way to the store"
+    )
     assert len(status(running(Found(Status(error=UnreachableError("x" * 5000)))))) == 300
 
 

@@ -18,12 +18,11 @@ log = logging.getLogger(__name__)
 @click.command()
 @common
 def observe(origins: Origins, log_level: str | None) -> None:
-    """Watch a cluster for others, without a node of its own: DNS (dns-listen), HTTP with its
-    page and metrics (http-port), as the settings ask for.
+    """Watch a cluster for others, without a node of its own: by DNS, HTTP and metrics.
 
-    Reads the bucket and never writes to it, so it may watch the bucket of HiveMQ nodes, with permission to
-    read alone. Logs who comes and goes. Runs until SIGTERM or Ctrl-C; reads its
-    settings at the start alone.
+    dns-listen and http-port say which of them. Reads the bucket and never writes to it, so it may watch the
+    bucket of HiveMQ nodes, with permission to read alone. Logs who comes and goes. Runs until SIGTERM or
+    Ctrl-C; reads its settings at the start alone.
 
     \b
     Example:
