@@ -107,7 +107,9 @@ class FaultServer:
                 if step == HANG:
                     await self._done.wait()
                     return
-                writer.write(step.removesuffix(RESET))
+                # The answers were written down when the tests were collected, which may be long ago.
+                now = f"Date: {format_datetime(datetime.now(UTC), usegmt=True)}".encode()
+                writer.write(step.removesuffix(RESET).replace(f"Date: {NOW}".encode(), now))
                 await writer.drain()
                 if step.endswith(RESET):
                     # Linger of 0 s: the connection is reset, not closed.
