@@ -35,7 +35,7 @@ demo: $(VENV)/.installed-demo ## brokers find each other through a real S3 serve
 	@$(BIN)/s3discovery demo $(DEMO) $(ARGS)
 
 test: $(VENV)/.installed-dev ## the tests, soak tests left out
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format, types, layers, documentation
 	$(BIN)/ruff check
