@@ -14,14 +14,13 @@ from typing import Literal
 from s3discovery import codec
 from s3discovery.bucket import Entry, Listing, Stored
 from s3discovery.errors import CodecError
-from s3discovery.node import Member, find_forbidden
+from s3discovery.node import INCARNATION, Member, find_forbidden
 from s3discovery.topology import decode_report, without_report
 
 METADATA_PREFIX = "s3discovery-"
 # The key of a probe, behind the prefix: what asks a store whether it lets one write, and is gone at once.
 # So long that no node has such an id by chance; no node reads it, counts it or clears it.
 _PROBE = re.compile(r"s3discovery-probe-[0-9a-f]{16}", re.ASCII)
-INCARNATION = "incarnation"  # of metadata: one process among all that ever used a cluster id
 # What a living node may need to come back after an outage, beyond its update interval: a request that
 # hangs until its deadline, and one pause of the longest back-off. Shorter where all is quicker.
 _RECOVERY_SLACK_S = 45.0

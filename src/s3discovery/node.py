@@ -15,6 +15,7 @@ _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _NOT_BLANK_IN_JAVA = "\xa0\u2007\u202f\x85"
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.(?!-)[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 _HOST_NAME_LIMIT = 253  # RFC 1035
+_INCARNATION = re.compile(r"\d{13}-[0-9a-f]{16}", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,32}", re.ASCII)
 
 
@@ -80,6 +81,11 @@ def check_cluster_id(cluster_id: str) -> str:
     return cluster_id
 
 
+def is_incarnation(text: str) -> bool:
+    """Tell whether `text` is what our nodes publish as their incarnation: it sorts by their start."""
+    return _INCARNATION.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class NodeFile:
     """What a node file says: its format version, when its writer's clock read, who, and where."""
@@ -90,6 +96,7 @@ class NodeFile:
     address: Address
 
 
+INCARNATION = "incarnation"  # of metadata: one process among all that ever used a cluster id
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 

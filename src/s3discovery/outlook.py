@@ -3,14 +3,13 @@
 All of it comes from discovery; only a peer about to be joined is looked up once more.
 """
 
-from s3discovery import seed
 from s3discovery.clock import Clock
 from s3discovery.codec import BODY_LIMIT
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError, ObjectMissingError, ObjectTooLargeError
 from s3discovery.founding import Gathering
-from s3discovery.membership import INCARNATION, METADATA_PREFIX
-from s3discovery.node import Member
+from s3discovery.membership import METADATA_PREFIX
+from s3discovery.node import INCARNATION, Member, is_incarnation
 from s3discovery.seed import Claim, Process
 from s3discovery.topology import decode_report, topology
 
@@ -144,4 +143,4 @@ def _process(member: Member) -> Process:
 
 def _is_node(member: Member) -> bool:
     """Tell whether a member can take part: it has published what our nodes publish."""
-    return seed.is_incarnation(member.metadata.get(INCARNATION, ""))
+    return is_incarnation(member.metadata.get(INCARNATION, ""))

@@ -8,7 +8,6 @@ other writes it once, to be noticed, and then no more.
 
 import asyncio
 import logging
-import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -22,13 +21,12 @@ from s3discovery.errors import (
     ObjectTooLargeError,
     PreconditionError,
 )
-from s3discovery.membership import INCARNATION, Expiry
-from s3discovery.node import Member, NodeFile, Report
+from s3discovery.membership import Expiry
+from s3discovery.node import INCARNATION, Member, NodeFile, Report, is_incarnation
 from s3discovery.topology import encode_report
 
 log = logging.getLogger(__name__)
 
-_INCARNATION_FORM = re.compile(r"\d{13}-[0-9a-f]{16}", re.ASCII)
 # A clock error that matters to HiveMQ nodes, which compare the time in our file with their own clock.
 _SKEW_THAT_MATTERS_S = 2.0
 _ANYTHING = "*"
@@ -346,4 +344,4 @@ class OwnFile:
 def _incarnation(metadata: Mapping[str, str]) -> str:
     """Return the incarnation that wrote a file; empty, so older than all, for other systems' files."""
     text = metadata.get(membership.METADATA_PREFIX + INCARNATION, "")
-    return text if _INCARNATION_FORM.fullmatch(text) else ""
+    return text if is_incarnation(text) else ""

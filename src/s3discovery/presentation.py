@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from s3discovery.errors import BrokerError
-from s3discovery.node import Address, Member
+from s3discovery.node import INCARNATION, Address, Member
 
 ENVIRONMENT_PREFIX = "S3DISCOVERY_"
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,127}", re.ASCII)
@@ -21,8 +21,6 @@ _ID_CURE = "write at most 128 letters, digits and _ . @ - without - . or @ at th
 _METADATA_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _METADATA_TEXT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,255}", re.ASCII)
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*", re.ASCII)
-# New with every start of a node: the same node at the same place is no news.
-_OF_PROCESS = "incarnation"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # What placeholders and variables there are, by whether they hold one value or a list.
@@ -114,7 +112,7 @@ def show_member(member: Member) -> Shown:
         {
             name: text
             for name, text in sorted(member.metadata.items())
-            if name != _OF_PROCESS and _METADATA_NAME.fullmatch(name) and _METADATA_TEXT.fullmatch(text)
+            if name != INCARNATION and _METADATA_NAME.fullmatch(name) and _METADATA_TEXT.fullmatch(text)
         },
     )
 

@@ -13,12 +13,11 @@ from urllib.parse import quote
 
 from s3discovery.config import Settings
 from s3discovery.errors import CodecError
-from s3discovery.node import check_cluster_id
+from s3discovery.node import check_cluster_id, is_incarnation
 
 CLAIM_LIMIT = 16 * 1024  # bytes; a claim with every joiner and the longest of ids has no more
 JOINERS_LIMIT = 8
 _VERSION = 1
-_INCARNATION = re.compile(r"\d{13}-[0-9a-f]{16}", re.ASCII)
 _FOUNDING = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _ID_LIMIT_BYTES = 1024  # what S3 takes as a key
 _KEY_LIMIT_BYTES = 1024
@@ -112,11 +111,6 @@ def decode(body: bytes) -> Claim:
     )
 
 
-def is_incarnation(text: str) -> bool:
-    """Tell whether `text` is what our nodes publish as their incarnation."""
-    return _INCARNATION.fullmatch(text) is not None
-
-
 def _said_of(process: Process) -> dict[str, str]:
     return {"cluster_id": process.cluster_id, "incarnation": process.incarnation}
 
@@ -130,7 +124,10 @@ def _process(said: object) -> Process:
     check_cluster_id(cluster_id)
     if len(cluster_id.encode()) > _ID_LIMIT_BYTES:
         raise CodecError(f"names a cluster id of more than {_ID_LIMIT_BYTES} bytes")
-    return Process(_matching(_INCARNATION, said.get("incarnation"), "incarnation"), cluster_id)
+    incarnation = said.get("incarnation")
+    if not isinstance(incarnation, str) or not is_incarnation(incarnation):
+        raise CodecError(f"names the incarnation {_shown(incarnation)}, which is none")
+    return Process(incarnation, cluster_id)
 
 
 def _matching(form: re.Pattern[str], text: object, name: str) -> str:

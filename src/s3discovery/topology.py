@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from s3discovery.node import NO_REPORT, Member, Report, find_forbidden, is_blank
+from s3discovery.node import INCARNATION, NO_REPORT, Member, Report, find_forbidden, is_blank
 
 STATE = "state"  # of metadata, without the prefix
 MISSING = "missing"
 SPLIT = "split"  # how a split cluster is announced
-_INCARNATION = "incarnation"  # of metadata; of every node of ours
 _FORMED, _BLANK = "formed", "blank"
 _STATES = {_FORMED: True, _BLANK: False}
 # S3 takes 2 KB of metadata together; whoever misses more than fit here is alone anyway.
@@ -120,7 +119,7 @@ def _can_tell(member: Member) -> bool:
     """Tell whether the node has a broker that speaks when it misses somebody: silence means something then.
 
     Whatever it publishes beside its incarnation is its broker's."""
-    return member.report != NO_REPORT or bool(member.metadata.keys() - {_INCARNATION})
+    return member.report != NO_REPORT or bool(member.metadata.keys() - {INCARNATION})
 
 
 def _sees(reports: Mapping[str, Report], one: str, other: str) -> bool:

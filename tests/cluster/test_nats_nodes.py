@@ -14,9 +14,10 @@ import pytest
 
 from s3discovery.clock import SystemClock
 from s3discovery.demo.child import choose_ports
+from s3discovery.testing.clusters import EXPIRY_S, write_settings
 from s3discovery.testing.link import Link
 from s3discovery.testing.namespaces import Hosts, NamespaceError
-from s3discovery.testing.nats_agents import EXPIRY_S, LIMIT_S, Cluster, write_settings
+from s3discovery.testing.nats_agents import LIMIT_S, Cluster
 from s3discovery.testing.nats_server import NatsServer, Variant
 
 RUNS = int(os.environ.get("SOAK_RUNS", "20"))

@@ -14,9 +14,10 @@ import aiomqtt
 import pytest
 
 from s3discovery.clock import SystemClock
+from s3discovery.testing.clusters import EXPIRY_S
 from s3discovery.testing.link import Link
 from s3discovery.testing.rabbitmq import RabbitNodes
-from s3discovery.testing.rabbitmq_agents import EXPIRY_S, LIMIT_S, Cluster, write_settings
+from s3discovery.testing.rabbitmq_agents import LIMIT_S, Cluster, write_settings
 
 RUNS = int(os.environ.get("SOAK_RUNS", "20"))
 # What the log of a founder says as it goes along; it is killed at each of these.

@@ -13,9 +13,10 @@ from s3discovery.brokers import Engine, Surroundings
 from s3discovery.brokers.nats import NatsBroker
 from s3discovery.brokers.rabbitmq import RabbitBroker
 from s3discovery.child import Child
+from s3discovery.demo.brokers.nats import find_nats_server
 from s3discovery.node import Address
 from s3discovery.testing import EngineContract, MakeEngine, StopBroker, make_settings
-from s3discovery.testing.nats_server import NatsServer, find_nats_server
+from s3discovery.testing.nats_server import NatsServer
 from s3discovery.testing.rabbitmq import RabbitNodes
 
 

@@ -31,12 +31,13 @@ from s3discovery.brokers.nats.views import Meta
 from s3discovery.child import Child
 from s3discovery.clock import SystemClock
 from s3discovery.config import Settings, parse, unknown_keys
+from s3discovery.demo.brokers.nats import find_nats_server
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError
 from s3discovery.formation import Formation
 from s3discovery.node import Address, Member, Report
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
-from s3discovery.testing.nats_server import NatsServer, Variant, find_nats_server
+from s3discovery.testing.nats_server import NatsServer, Variant
 
 LIMIT_S = 60.0
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "nats.md"

