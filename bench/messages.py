@@ -26,8 +26,8 @@ from amqtt.broker import Broker as Amqtt
 
 from s3discovery.brokers import Surroundings
 from s3discovery.brokers.amqtt import AmqttBroker
-from s3discovery.config import Settings, parse
 from s3discovery.node import Address, Member
+from s3discovery.settings.config import Settings, parse
 
 HOST = "127.0.0.1"
 TOPIC = b"bench/messages"

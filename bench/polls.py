@@ -15,9 +15,9 @@ from bench.report import Figure, Part, progress, show_figures, show_table
 from bench.store import BUCKET, OWN, MeasuredBucket, fill, settings_of
 from s3discovery import codec
 from s3discovery.clock import SystemClock
-from s3discovery.config import parse
 from s3discovery.demo.seaweedfs import SeaweedFS
 from s3discovery.discovery import Discovery
+from s3discovery.settings.config import parse
 
 SIZES = (10, 50, 200, 1000)
 QUICK_SIZES = (10, 200)

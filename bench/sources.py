@@ -21,7 +21,7 @@ WANTED_MS = 20.0  # the SDK's session takes 80 and more
 _CHILD = """
 import asyncio, json, sys, time
 import s3discovery
-from s3discovery.config import parse
+from s3discovery.settings.config import parse
 from s3discovery.credentials import provider_for
 from s3discovery.errors import CredentialsError
 

@@ -12,9 +12,9 @@ import click
 import manpage
 from s3discovery.cli import main as commands
 from s3discovery.http import openapi
-from s3discovery.journal import KINDS
-from s3discovery.keys import KEYS
 from s3discovery.metrics import DESCRIPTIONS
+from s3discovery.observation.journal import KINDS
+from s3discovery.settings.keys import KEYS
 
 ROOT = Path(__file__).parents[1]
 _NOTE = "<!-- Made by docs/generate.py from the code; do not edit. -->"

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from s3discovery.cli import main as commands
-from s3discovery.keys import KEYS
+from s3discovery.settings.keys import KEYS
 
 _EXIT_CODES = (
     ("0", "All is well."),

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import pytest
 
 from s3discovery.clock import SystemClock
-from s3discovery.config import Secret
 from s3discovery.credentials import Credentials
 from s3discovery.demo.child import choose_ports
 from s3discovery.demo.seaweedfs import Identity, SeaweedError, SeaweedFS, find_weed
 from s3discovery.s3.signing import sign
+from s3discovery.settings.config import Secret
 from s3discovery.testing.rabbitmq import find_rabbitmq
 
 START_LIMIT_S = 30.0

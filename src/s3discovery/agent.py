@@ -16,17 +16,17 @@ from s3discovery.brokers import Addressed, Broker, Engine, Messenger, Surroundin
 from s3discovery.bucket import Bucket
 from s3discovery.child import Child
 from s3discovery.clock import Clock, sleep_unless
-from s3discovery.config import KEYS, Settings
 from s3discovery.discovery import Discovery
 from s3discovery.driver import Driver
 from s3discovery.errors import DiscoveryError, UnreachableError
-from s3discovery.keys.command import COMMAND
-from s3discovery.keys.hivemq import HIVEMQ
-from s3discovery.keys.nats import NATS
-from s3discovery.keys.ownership import OWNERSHIP
 from s3discovery.node import NO_METADATA, Address, Member
 from s3discovery.outputs import Outputs
 from s3discovery.running import Running, Sight
+from s3discovery.settings.config import KEYS, Settings
+from s3discovery.settings.keys.command import COMMAND
+from s3discovery.settings.keys.hivemq import HIVEMQ
+from s3discovery.settings.keys.nats import NATS
+from s3discovery.settings.keys.ownership import OWNERSHIP
 
 log = logging.getLogger(__name__)
 

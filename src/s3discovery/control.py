@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from s3discovery.config import Settings
 from s3discovery.errors import BrokerError, ControlError, DiscoveryError
+from s3discovery.settings.config import Settings
 
 log = logging.getLogger(__name__)
 

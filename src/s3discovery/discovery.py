@@ -21,7 +21,6 @@ from s3discovery.bucket import Bucket, Entry, Expiring, Listing
 from s3discovery.capabilities import UNKNOWN, Capabilities
 from s3discovery.clock import Clock, SystemClock, sleep_unless
 from s3discovery.codec import BODY_LIMIT
-from s3discovery.config import Settings
 from s3discovery.errors import (
     BucketError,
     ConditionUnsupportedError,
@@ -35,7 +34,8 @@ from s3discovery.known_files import KnownFiles
 from s3discovery.membership import Change, Expiry, View
 from s3discovery.node import Member, Report
 from s3discovery.own_file import OwnFile
-from s3discovery.seed import claim_key
+from s3discovery.settings.claim import claim_key
+from s3discovery.settings.config import Settings
 from s3discovery.survey import Survey
 
 log = logging.getLogger(__name__)

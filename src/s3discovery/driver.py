@@ -10,10 +10,10 @@ import logging
 from s3discovery.brokers import Broker, Engine, Leaver
 from s3discovery.child import Child
 from s3discovery.clock import Clock, sleep_unless
-from s3discovery.departures import Departures
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError
-from s3discovery.formation import Formation
+from s3discovery.formation.departures import Departures
+from s3discovery.formation.formation import Formation
 from s3discovery.node import Report
 from s3discovery.running import Sight
 from s3discovery.topology import SPLIT, topology

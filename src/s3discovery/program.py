@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from s3discovery.errors import BrokerError
-from s3discovery.keys import KEYS
 from s3discovery.presentation import ENVIRONMENT_PREFIX
-from s3discovery.vectors import Vector
+from s3discovery.settings.keys import KEYS
+from s3discovery.settings.vectors import Vector
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from s3discovery.clock import Clock
-from s3discovery.config import Settings
 from s3discovery.discovery import Discovery
+from s3discovery.settings.config import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from s3discovery.config import Resolved
 from s3discovery.membership import Change
 from s3discovery.node import Member
+from s3discovery.settings.config import Resolved
 from s3discovery.topology import Topology
 
 

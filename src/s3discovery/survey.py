@@ -12,7 +12,6 @@ from functools import partial
 
 from s3discovery.bucket import Bucket
 from s3discovery.capabilities import OF_AWS, UNKNOWN, Capabilities
-from s3discovery.config import Settings
 from s3discovery.errors import (
     AccessDeniedError,
     ConditionUnsupportedError,
@@ -20,6 +19,7 @@ from s3discovery.errors import (
     PreconditionError,
 )
 from s3discovery.own_file import NO_ETAG, OwnFile
+from s3discovery.settings.config import Settings
 
 log = logging.getLogger(__name__)
 

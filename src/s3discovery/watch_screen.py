@@ -16,12 +16,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from s3discovery.journal import Event
-from s3discovery.moment import Moment
 from s3discovery.node import Member
+from s3discovery.observation.journal import Event
+from s3discovery.observation.moment import Moment
+from s3discovery.observation.troubles import BAD, NOTE, WARNING, Trouble, troubles
 from s3discovery.screens import duration
 from s3discovery.topology import Topology, topology
-from s3discovery.troubles import BAD, NOTE, WARNING, Trouble, troubles
 
 EVENTS_SHOWN = 10
 _ROWS_LEAST = 3  # of members, however low the terminal is

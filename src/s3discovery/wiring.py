@@ -15,12 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s3discovery import control, sources
+from s3discovery import control
 from s3discovery.agent import Agent, Parts
 from s3discovery.brokers import Broker, BrokerFactory, Surroundings
 from s3discovery.child import Child
 from s3discovery.clock import Clock, SystemClock
-from s3discovery.config import Settings, Value, parse, unknown_keys
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError, DiscoveryError, Problem, SettingsError
 from s3discovery.node import Member
@@ -28,6 +27,8 @@ from s3discovery.outputs import Outputs
 from s3discovery.own_address import find_own_address
 from s3discovery.running import Running
 from s3discovery.s3 import S3Bucket
+from s3discovery.settings import sources
+from s3discovery.settings.config import Settings, Value, parse, unknown_keys
 from s3discovery.systemd import Systemd, telling
 from s3discovery.traffic import Traffic
 

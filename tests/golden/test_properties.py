@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from s3discovery.config import Settings, parse
 from s3discovery.errors import SettingsError
-from s3discovery.sources import load_properties
+from s3discovery.settings.config import Settings, parse
+from s3discovery.settings.sources import load_properties
 
 GOLDEN = json.loads(Path(__file__).with_name("properties.json").read_text(encoding="utf-8"))
 REFUSED = "refused"

@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s3discovery.bucket import Listing, Stored, Written
-from s3discovery.config import Settings
 from s3discovery.discovery import Discovery
 from s3discovery.driver import Driver
 from s3discovery.errors import PreconditionError, StoreFaultError, UnreachableError
 from s3discovery.node import NO_METADATA, Address, Member
+from s3discovery.settings.config import Settings
 from s3discovery.testing import FakeClock, FakeClusters, FakeEngine, MemoryBucket, make_settings
 
 CLAIM = ".s3discovery/nodes%2F/seed"

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s3discovery.errors import AddressError
-from s3discovery.keys.command import BUILT_IN
 from s3discovery.node import Address, Member
 from s3discovery.outputs.template import OutputTemplate
 from s3discovery.presentation import (
@@ -22,8 +21,9 @@ from s3discovery.presentation import (
     turnover,
     values,
 )
+from s3discovery.settings.keys.command import BUILT_IN
+from s3discovery.settings.vectors import fill
 from s3discovery.testing import HOSTILE_TEXTS
-from s3discovery.vectors import fill
 
 HARMLESS = frozenset(string.ascii_letters + string.digits + "_.@:-[]")
 TEMPLATES = {name: OutputTemplate(name, {}) for name in BUILT_IN}

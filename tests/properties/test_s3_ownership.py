@@ -19,13 +19,13 @@ from botocore.config import Config
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from s3discovery.config import Secret
 from s3discovery.credentials import Credentials, FixedCredentials
-from s3discovery.keys.ownership import ACLS
 from s3discovery.s3 import S3Bucket
 from s3discovery.s3.ownership import CustomerKey, Ownership
 from s3discovery.s3.transport import Call, Transport
 from s3discovery.s3.wire import Answer
+from s3discovery.settings.config import Secret
+from s3discovery.settings.keys.ownership import ACLS
 from s3discovery.testing import FakeClock
 
 UNSIGNED = {"user-agent", "amz-sdk-invocation-id", "amz-sdk-request", "expect", "content-length"}

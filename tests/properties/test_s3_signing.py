@@ -31,13 +31,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
+from s3discovery.aws.regions import partition_of
 from s3discovery.bucket import Bucket
-from s3discovery.config import Secret
 from s3discovery.credentials import Credentials, FixedCredentials
-from s3discovery.regions import partition_of
 from s3discovery.s3 import S3Bucket
 from s3discovery.s3.transport import Call, Transport
 from s3discovery.s3.wire import META, Answer, encode_metadata
+from s3discovery.settings.config import Secret
 from s3discovery.testing import FakeClock
 
 UNSIGNED = {"user-agent", "amz-sdk-invocation-id", "amz-sdk-request", "expect", "content-length"}

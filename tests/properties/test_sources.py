@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3discovery import kinds
-from s3discovery.config import KEYS, Value, describe, parse
 from s3discovery.errors import SettingsError
-from s3discovery.java import java_system_properties
-from s3discovery.sources import gather, load_properties
+from s3discovery.settings import kinds
+from s3discovery.settings.config import KEYS, Value, describe, parse
+from s3discovery.settings.java import java_system_properties
+from s3discovery.settings.sources import gather, load_properties
 
 BASE = {
     "s3-bucket-region": "us-east-1",

@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 from botocore.config import Config
 
-from s3discovery.config import Secret
 from s3discovery.credentials import Credentials
 from s3discovery.demo.seaweedfs import REGION, SeaweedError, SeaweedFS, find_weed
+from s3discovery.settings.config import Secret
 
 
 class IamStore:

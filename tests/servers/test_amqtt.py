@@ -17,9 +17,9 @@ from amqtt.broker import Broker as Amqtt
 from s3discovery.brokers import Surroundings
 from s3discovery.brokers.amqtt import AmqttBroker
 from s3discovery.brokers.amqtt_server import ClusterPlugin
-from s3discovery.config import Settings, parse
 from s3discovery.errors import BrokerError
 from s3discovery.node import Address, Member
+from s3discovery.settings.config import Settings, parse
 
 HOST = "127.0.0.1"
 LIMIT_S = 40

@@ -12,11 +12,11 @@ from yarl import URL
 
 from s3discovery import codec
 from s3discovery.capabilities import Capabilities
-from s3discovery.config import Settings
 from s3discovery.credentials import FixedCredentials
 from s3discovery.discovery import Discovery
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.s3 import S3Bucket
+from s3discovery.settings.config import Settings
 from s3discovery.testing import make_settings
 
 CONDITIONS = {"if-match", "if-none-match"}

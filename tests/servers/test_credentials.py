@@ -24,7 +24,6 @@ import pytest
 from aiohttp import web
 
 from s3discovery.clock import SystemClock
-from s3discovery.config import Secret, Settings
 from s3discovery.credentials import Credentials, CredentialsProvider, FixedCredentials, provider_for
 from s3discovery.credentials.container import ContainerRole
 from s3discovery.credentials.instance import InstanceProfile
@@ -33,6 +32,7 @@ from s3discovery.demo.child import choose_ports
 from s3discovery.demo.seaweedfs import Identity, SeaweedError, SeaweedFS, find_weed, new_credentials
 from s3discovery.errors import AccessDeniedError, BucketError, CredentialsError
 from s3discovery.s3 import S3Bucket
+from s3discovery.settings.config import Secret, Settings
 from s3discovery.testing import make_settings
 
 MARK = "M4RKED"

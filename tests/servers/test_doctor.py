@@ -19,13 +19,13 @@ from yarl import URL
 
 from s3discovery import codec
 from s3discovery.clock import SystemClock
-from s3discovery.config import Secret
 from s3discovery.credentials import Credentials, FixedCredentials
 from s3discovery.doctor import Finding, Verdict, examine
 from s3discovery.doctor.way import Target, Way
 from s3discovery.node import Address, NodeFile
 from s3discovery.s3 import S3Bucket
 from s3discovery.s3.location import locate
+from s3discovery.settings.config import Secret
 from s3discovery.testing.endpoints import CertificateAuthority, HttpProxy, RegionalS3
 from s3discovery.wiring import Origins
 

@@ -5,15 +5,16 @@ import random
 from contextlib import AsyncExitStack
 from typing import Any
 
-from s3discovery import seed
-from s3discovery.claim_object import ClaimObject
 from s3discovery.clock import SystemClock
 from s3discovery.credentials import FixedCredentials
 from s3discovery.discovery import Discovery
 from s3discovery.driver import Driver
+from s3discovery.formation import seed
+from s3discovery.formation.claim_object import ClaimObject
+from s3discovery.formation.seed import Stage
 from s3discovery.node import Address, Member
 from s3discovery.s3 import S3Bucket
-from s3discovery.seed import Stage
+from s3discovery.settings.claim import claim_key
 from s3discovery.testing import FakeClusters, FakeEngine, make_settings
 
 LIMIT_S = 40.0
@@ -66,7 +67,7 @@ async def test_five_nodes_form_one_cluster(seaweedfs: Any) -> None:
                 await asyncio.sleep(0.1)
         assert {clusters.of(name) for name in names} == {frozenset(names)}
         assert sum(engine.asked.count("found") for engine in engines) == 1
-        stored = await nodes[0].bucket.get(seed.claim_key(nodes[0].settings), limit=seed.CLAIM_LIMIT)
+        stored = await nodes[0].bucket.get(claim_key(nodes[0].settings), limit=seed.CLAIM_LIMIT)
         assert seed.decode(stored.body).stage is Stage.FORMED
         assert not any(node.status.problems for node in nodes)
 

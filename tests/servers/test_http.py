@@ -15,13 +15,13 @@ from openapi_spec_validator import validate
 
 from s3discovery import codec
 from s3discovery.clock import SystemClock
-from s3discovery.config import Secret
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError, ServerError, UnreachableError
 from s3discovery.http import api, serving
 from s3discovery.http.api import Api
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.running import Running
+from s3discovery.settings.config import Secret
 from s3discovery.testing import Cable, FakeClock, MemoryBucket, make_settings
 
 LIMIT_S = 10.0

@@ -20,7 +20,7 @@ from s3discovery.errors import BrokerError
 from s3discovery.mesh import Mesh, MeshCounts, Message, wire
 from s3discovery.mesh.link import KeyPair, Limits
 from s3discovery.mesh.wire import Frame
-from s3discovery.names import FindAddresses, Found, Names
+from s3discovery.network.names import FindAddresses, Found, Names
 from s3discovery.node import Address, Member
 
 HOST = "127.0.0.1"

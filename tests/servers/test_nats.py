@@ -19,7 +19,6 @@ from typing import Any
 import aiomqtt
 import pytest
 
-from s3discovery import seed
 from s3discovery.brokers import Engine, Surroundings
 from s3discovery.brokers.nats import NatsBroker, jetstream
 from s3discovery.brokers.nats.access import Access
@@ -30,12 +29,14 @@ from s3discovery.brokers.nats.routes import render
 from s3discovery.brokers.nats.views import Meta
 from s3discovery.child import Child
 from s3discovery.clock import SystemClock
-from s3discovery.config import Settings, parse, unknown_keys
 from s3discovery.demo.brokers.nats import find_nats_server
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError
-from s3discovery.formation import Formation
+from s3discovery.formation import seed
+from s3discovery.formation.formation import Formation
 from s3discovery.node import Address, Member, Report
+from s3discovery.settings.claim import claim_key
+from s3discovery.settings.config import Settings, parse, unknown_keys
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
 from s3discovery.testing.nats_server import NatsServer, Variant
 
@@ -374,7 +375,7 @@ async def test_plain_nats_needs_no_founder(make_node: MakeNode) -> None:
     await until(partial(_members, nodes[0], set()), "nobody")
     clock = FakeClock()
     bucket, settings = MemoryBucket(clock), make_settings()
-    key, founder = seed.claim_key(settings), seed.Process("1700000000000-0123456789abcdef", "n2")
+    key, founder = claim_key(settings), seed.Process("1700000000000-0123456789abcdef", "n2")
     bucket.plant(key, seed.encode(seed.Claim("a" * 16, founder, seed.Stage.FORMED, nonce="0" * 16)))
     own = Member("n1", Address("127.0.0.1", 1))
     async with Discovery(settings, bucket, own, clock=clock) as discovery:

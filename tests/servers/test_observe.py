@@ -18,12 +18,12 @@ from dns.exception import Timeout
 from dns.message import make_query
 
 from s3discovery.clock import SystemClock
-from s3discovery.config import parse
 from s3discovery.credentials import Credentials, FixedCredentials
 from s3discovery.demo.child import choose_ports
 from s3discovery.discovery import Discovery
 from s3discovery.node import Address, Member
 from s3discovery.s3 import S3Bucket
+from s3discovery.settings.config import parse
 
 LIMIT_S = 20.0
 PREFIX = "hivemq/cluster/nodes/"

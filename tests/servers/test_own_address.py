@@ -8,9 +8,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from s3discovery import own_address
-from s3discovery.config import Settings, parse
 from s3discovery.node import Address
 from s3discovery.own_address import SystemHost, find_own_address
+from s3discovery.settings.config import Settings, parse
 
 SETTINGS: Settings = parse(
     {

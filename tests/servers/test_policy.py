@@ -18,13 +18,13 @@ from click.testing import CliRunner
 from s3discovery import codec
 from s3discovery.cli import main
 from s3discovery.clock import SystemClock
-from s3discovery.config import Settings
 from s3discovery.credentials import Credentials, FixedCredentials
 from s3discovery.discovery import Discovery
 from s3discovery.errors import AccessDeniedError, ObjectMissingError
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.s3 import S3Bucket
-from s3discovery.seed import claim_key
+from s3discovery.settings.claim import claim_key
+from s3discovery.settings.config import Settings
 from s3discovery.testing import make_settings
 
 PREFIX = "cluster/nodes/"

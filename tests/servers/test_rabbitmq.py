@@ -18,9 +18,9 @@ import pytest
 from s3discovery.brokers import Surroundings
 from s3discovery.brokers.rabbitmq import RabbitBroker
 from s3discovery.child import Child
-from s3discovery.config import parse, unknown_keys
 from s3discovery.errors import BrokerError
 from s3discovery.node import Address, Member
+from s3discovery.settings.config import parse, unknown_keys
 from s3discovery.testing import make_settings
 from s3discovery.testing.rabbitmq import RabbitNode, RabbitNodes, write_cookie
 

@@ -23,18 +23,19 @@ from typing import Any
 import aiomqtt
 import pytest
 
-from s3discovery import codec, sources
+from s3discovery import codec
 from s3discovery.brokers import Engine, Surroundings
 from s3discovery.brokers.command import command_broker
-from s3discovery.config import Settings, parse
 from s3discovery.credentials import FixedCredentials
 from s3discovery.demo.child import choose_ports, start
 from s3discovery.errors import AddressError, BrokerError
-from s3discovery.keys.command import BUILT_IN
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.outputs.template import OutputTemplate
 from s3discovery.presentation import make_roster
 from s3discovery.s3 import S3Bucket
+from s3discovery.settings import sources
+from s3discovery.settings.config import Settings, parse
+from s3discovery.settings.keys.command import BUILT_IN
 from s3discovery.testing import HOSTILE_TEXTS, MARK
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 import pytest
 from aiohttp import web
 
+from s3discovery.aws.policy import make_policy
 from s3discovery.clock import SystemClock
 from s3discovery.credentials import Credentials, FixedCredentials, provider_for
 from s3discovery.discovery import Discovery
 from s3discovery.errors import CredentialsError, CredentialsRejectedError
 from s3discovery.membership import Change
 from s3discovery.node import Address, Member
-from s3discovery.policy import make_policy
 from s3discovery.s3 import S3Bucket
 from s3discovery.testing import make_settings
 

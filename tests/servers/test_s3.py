@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from s3discovery.clock import SystemClock
-from s3discovery.config import Secret
 from s3discovery.credentials import Credentials, FixedCredentials
 from s3discovery.errors import (
     AccessDeniedError,
@@ -30,6 +29,7 @@ from s3discovery.errors import (
     WrongRegionError,
 )
 from s3discovery.s3 import S3Bucket
+from s3discovery.settings.config import Secret
 
 KEYS = Credentials("AKTEST", Secret("do-not-show-me"))
 NOW = format_datetime(datetime.now(UTC), usegmt=True)

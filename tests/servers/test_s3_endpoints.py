@@ -15,7 +15,6 @@ import pytest
 from aiohttp import web
 
 from s3discovery.clock import SystemClock
-from s3discovery.config import Secret
 from s3discovery.credentials import Credentials, FixedCredentials
 from s3discovery.credentials.sts import AssumedRole, Role, TokenService
 from s3discovery.errors import (
@@ -29,6 +28,7 @@ from s3discovery.errors import (
     WrongRegionError,
 )
 from s3discovery.s3 import S3Bucket
+from s3discovery.settings.config import Secret
 from s3discovery.testing.endpoints import CertificateAuthority, HttpProxy, RegionalS3, forwarded
 
 KEYS = Credentials("AKTEST", Secret("do-not-show-me"))

@@ -27,19 +27,19 @@ from s3discovery.brokers import Surroundings
 from s3discovery.child import Child
 from s3discovery.cli import main
 from s3discovery.clock import SystemClock
-from s3discovery.config import Secret, Settings, Value, describe
 from s3discovery.credentials import Credentials, EnvironmentCredentials, FixedCredentials, provider_for
 from s3discovery.credentials.choice import Place as CredentialsPlace
 from s3discovery.credentials.renewal import Issued
 from s3discovery.demo.child import choose_ports
 from s3discovery.demo.seaweedfs import Identity
 from s3discovery.discovery import Discovery
-from s3discovery.keys.credentials import CREDENTIALS_TYPES
+from s3discovery.network.proxies import find_proxy
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.own_address import find_own_address
-from s3discovery.proxies import find_proxy
 from s3discovery.s3 import S3Bucket
 from s3discovery.s3.ownership import CustomerKey
+from s3discovery.settings.config import Secret, Settings, Value, describe
+from s3discovery.settings.keys.credentials import CREDENTIALS_TYPES
 from s3discovery.testing import make_settings
 from s3discovery.wiring import Origins
 

@@ -12,10 +12,10 @@ from s3discovery import codec
 from s3discovery.agent import Agent, Parts
 from s3discovery.brokers import Broker, Surroundings
 from s3discovery.bucket import Bucket, Stored, Written
-from s3discovery.config import Settings
 from s3discovery.discovery import Discovery
 from s3discovery.errors import AddressError, BrokerError, Problem, SettingsError, UnreachableError
 from s3discovery.node import NO_METADATA, Address, NodeFile
+from s3discovery.settings.config import Settings
 from s3discovery.testing import Cable, FakeClock, MemoryBucket, RecordingBroker, make_settings
 
 POLL_S = 5

@@ -13,16 +13,18 @@ from typing import Any
 import psutil
 import pytest
 
-from s3discovery import codec, seed
+from s3discovery import codec
 from s3discovery.brokers import Engine, Leaver, Roster, Surroundings
 from s3discovery.brokers.command import CommandBroker, Nodes, command_broker, read_nodes
 from s3discovery.child import Child
 from s3discovery.discovery import Discovery
 from s3discovery.driver import Driver
 from s3discovery.errors import AddressError, BrokerError, SettingsError, UnreachableError
-from s3discovery.formation import Formation
+from s3discovery.formation import seed
+from s3discovery.formation.formation import Formation
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.program import run_program
+from s3discovery.settings.claim import claim_key
 from s3discovery.testing import (
     HOSTILE_TEXTS,
     MARK,
@@ -347,7 +349,7 @@ async def test_with_command_join_it_is_an_engine(tmp_path: Path) -> None:
 async def test_only_the_last_member_that_leaves_takes_the_claim_away(tmp_path: Path, others: str) -> None:
     cluster, clock = Cluster(tmp_path), FakeClock()
     bucket, settings = MemoryBucket(clock), make_settings()
-    key = seed.claim_key(settings)
+    key = claim_key(settings)
     cluster.file.write_text("me\n" + others)
     founder = seed.Process("1700000000000-0123456789abcdef", "a")
     bucket.plant(key, seed.encode(seed.Claim("a" * 16, founder, seed.Stage.FORMED, nonce="0" * 16)))

@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from s3discovery.config import (
+from s3discovery.errors import Problem, SettingsError
+from s3discovery.settings.config import (
     BY_NAME,
     CREDENTIALS_TYPES,
     KEYS,
@@ -15,7 +16,6 @@ from s3discovery.config import (
     parse,
     unknown_keys,
 )
-from s3discovery.errors import Problem, SettingsError
 
 BASE = {
     "s3-bucket-region": "us-east-1",

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from s3discovery.config import CREDENTIALS_TYPES, Secret, Settings
 from s3discovery.credentials import Credentials, CredentialsProvider, EnvironmentCredentials, provider_for
 from s3discovery.credentials.choice import _MAKERS, Place
 from s3discovery.credentials.default import DefaultCredentials
@@ -29,6 +28,7 @@ from s3discovery.credentials.profiles import (
     read_profiles,
 )
 from s3discovery.errors import CredentialsError, SettingsError
+from s3discovery.settings.config import CREDENTIALS_TYPES, Secret, Settings
 from s3discovery.testing import FakeClock, make_settings
 
 MARK = "M4RKED"

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from s3discovery.config import Secret
 from s3discovery.credentials import Credentials, renewal
 from s3discovery.credentials.renewal import FETCH_LIMIT_S, Issued, RenewedCredentials
 from s3discovery.errors import CredentialsError
+from s3discovery.settings.config import Secret
 from s3discovery.testing import FakeClock
 
 LIFE_S = 900.0

@@ -5,8 +5,8 @@ import pytest
 from s3discovery.bucket import Expiring
 from s3discovery.credentials import Credentials, FixedCredentials
 from s3discovery.discovery import Discovery
-from s3discovery.kinds import Secret
 from s3discovery.s3 import S3Bucket
+from s3discovery.settings.kinds import Secret
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
 
 END_S = 1_800_000_000.0

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from s3discovery.departures import Departures
+from s3discovery.formation.departures import Departures
 
 LIMIT_S = 600.0
 observe = partial(Departures.observe, gap_limit_s=1000)

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from s3discovery.config import parse
 from s3discovery.discovery import Discovery
-from s3discovery.keys import BY_NAME
 from s3discovery.metrics import DESCRIPTIONS, Metrics
 from s3discovery.running import Running
-from s3discovery.sources import load_properties
+from s3discovery.settings.config import parse
+from s3discovery.settings.keys import BY_NAME
+from s3discovery.settings.sources import load_properties
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
 from s3discovery.traffic import Traffic
 

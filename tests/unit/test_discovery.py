@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from s3discovery import codec
-from s3discovery.config import Settings
 from s3discovery.discovery import Discovery
 from s3discovery.errors import (
     AccessDeniedError,
@@ -19,6 +18,7 @@ from s3discovery.errors import (
 )
 from s3discovery.membership import Change
 from s3discovery.node import Address, Member, NodeFile
+from s3discovery.settings.config import Settings
 from s3discovery.testing import Cable, FakeClock, MemoryBucket, make_settings
 
 POLL_S, UPDATE_S, EXPIRATION_S = 5, 20, 60

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from s3discovery.dns.responder import PLAIN_LIMIT_BYTES, Responder
 from s3discovery.dns.serving import Datagrams, Places, Rates, Streams, caller_of, look_up
 from s3discovery.dns.zone import Node, Zone, fit_to_publish, label_of
-from s3discovery.names import Found
+from s3discovery.network.names import Found
 from s3discovery.node import Address, Member
 from s3discovery.testing import FakeClock
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from s3discovery import sources
-from s3discovery.config import parse, unknown_keys
+from s3discovery.settings import sources
+from s3discovery.settings.config import parse, unknown_keys
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "amqtt.md"
 

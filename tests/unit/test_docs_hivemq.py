@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from s3discovery.config import parse, unknown_keys
-from s3discovery.keys.hivemq import HIVEMQ
 from s3discovery.s3.location import locate
-from s3discovery.sources import gather, load_properties
+from s3discovery.settings.config import parse, unknown_keys
+from s3discovery.settings.keys.hivemq import HIVEMQ
+from s3discovery.settings.sources import gather, load_properties
 
 DOCS = Path(__file__).parents[2] / "docs"
 MIGRATION = (DOCS / "migrate-from-hivemq-plugin.md").read_text(encoding="utf-8")

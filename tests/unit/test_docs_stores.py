@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from s3discovery.capabilities import Capabilities
-from s3discovery.config import parse, unknown_keys
-from s3discovery.keys.ownership import OWNERSHIP
 from s3discovery.s3.location import locate
-from s3discovery.sources import load_properties
+from s3discovery.settings.config import parse, unknown_keys
+from s3discovery.settings.keys.ownership import OWNERSHIP
+from s3discovery.settings.sources import load_properties
 
 PAGE = (Path(__file__).parents[2] / "docs" / "s3-compatible-stores.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```properties\n(.*?)```", PAGE, re.DOTALL)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from s3discovery.bucket import Bucket, Entry, Listing, Stored, Written
-from s3discovery.config import Secret
 from s3discovery.credentials import Credentials
 from s3discovery.discovery import Discovery
 from s3discovery.doctor import Finding, Verdict, as_json, exit_code, worst
@@ -37,6 +36,7 @@ from s3discovery.membership import is_probe
 from s3discovery.node import Address, Member
 from s3discovery.own_address import Located
 from s3discovery.s3.location import locate
+from s3discovery.settings.config import Secret
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
 
 ROOT = Path(__file__).parents[2]

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from s3discovery import seed
 from s3discovery.brokers import Broker
 from s3discovery.discovery import Discovery
 from s3discovery.driver import Driver
 from s3discovery.errors import AccessDeniedError, BrokerError, UnreachableError
+from s3discovery.formation import seed
 from s3discovery.node import Address, Member
 from s3discovery.testing import (
     FakeClock,

@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from s3discovery import seed
 from s3discovery.discovery import Discovery
 from s3discovery.driver import Driver
 from s3discovery.errors import AccessDeniedError, BrokerError, BucketError, UnreachableError
+from s3discovery.formation import seed
+from s3discovery.formation.outlook import Outlook
+from s3discovery.formation.seed import Claim, Process, Stage
 from s3discovery.node import NO_METADATA, Address, Member
-from s3discovery.outlook import Outlook
-from s3discovery.seed import Claim, Process, Stage
 from s3discovery.testing import Cable, FakeClock, FakeClusters, FakeEngine, MemoryBucket, make_settings
 
 KEY = ".s3discovery/nodes%2F/seed"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from s3discovery.founding import (
+from s3discovery.formation.founding import (
     Belong,
     Found,
     Gathering,
@@ -15,7 +15,7 @@ from s3discovery.founding import (
     decide,
     mend,
 )
-from s3discovery.seed import JOINERS_LIMIT, Claim, Process, Stage
+from s3discovery.formation.seed import JOINERS_LIMIT, Claim, Process, Stage
 
 
 def process(name: str, run: int = 0) -> Process:

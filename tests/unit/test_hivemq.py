@@ -14,11 +14,11 @@ from s3discovery.brokers import Addressed, Engine, Surroundings
 from s3discovery.brokers.hivemq import HivemqBroker, Installation
 from s3discovery.brokers.hivemq.transport import WrongConfigError, expand, read_transport
 from s3discovery.bucket import Bucket
-from s3discovery.config import Settings
 from s3discovery.doctor.examination import locate_hivemq
 from s3discovery.errors import BrokerError, SettingsError
 from s3discovery.node import Address, Member
 from s3discovery.own_address import find_own_address
+from s3discovery.settings.config import Settings
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
 
 DISCOVERY = "<discovery><extension><reload-interval>30</reload-interval></extension></discovery>"
@@ -62,9 +62,9 @@ def refusal(text: str, variables: dict[str, str] = NO_VARIABLES) -> str:
 @pytest.mark.parametrize("piece", ["${", "${\n", "${ENV:", "}${"])
 def test_placeholders_that_never_end_take_no_time(piece: str) -> None:
     text = piece * (600_000 // len(piece))
-    began_s = time.monotonic()
+    began_s = time.process_time()
     assert expand(text, lambda name: None) == text
-    assert time.monotonic() - began_s < 1.0
+    assert time.process_time() - began_s < 1.0
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from s3discovery.discovery import Discovery
-from s3discovery.documents import is_ready
 from s3discovery.errors import SettingsError, UnreachableError
 from s3discovery.http.page import assembled
 from s3discovery.http.targets import targets
 from s3discovery.http.token import TokenFile
-from s3discovery.journal import KEPT, Journal
-from s3discovery.moment import Moment
 from s3discovery.node import Address, Member
+from s3discovery.observation.documents import is_ready
+from s3discovery.observation.journal import KEPT, Journal
+from s3discovery.observation.moment import Moment
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
 
 PORT = 7800

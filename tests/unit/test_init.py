@@ -9,12 +9,12 @@ from click.testing import CliRunner, Result
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from s3discovery import sources
 from s3discovery.cli import main
-from s3discovery.config import parse
-from s3discovery.keys import KEYS
-from s3discovery.kinds import Secret, WrongTextError, read_prefix
-from s3discovery.properties_file import write_properties
+from s3discovery.settings import sources
+from s3discovery.settings.config import parse
+from s3discovery.settings.keys import KEYS
+from s3discovery.settings.kinds import Secret, WrongTextError, read_prefix
+from s3discovery.settings.properties_file import write_properties
 
 GOOD = {
     "s3-bucket-region": "us-east-1",

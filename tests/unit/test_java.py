@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from s3discovery.errors import SettingsError
-from s3discovery.java import java_system_properties, properties_of_jvm
+from s3discovery.settings.java import java_system_properties, properties_of_jvm
 
 
 def test_java_system_properties() -> None:

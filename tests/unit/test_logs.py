@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from s3discovery import logs
-from s3discovery.config import Secret
 from s3discovery.errors import UnreachableError
+from s3discovery.settings.config import Secret
 
 HOSTILE = 'x" level="critical\r\n2026-01-01 ERROR root forged key=1\x1b[2J\u2028{"event": "forged"}'
 

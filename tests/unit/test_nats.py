@@ -17,10 +17,10 @@ from s3discovery.brokers.nats.process import _read_pid
 from s3discovery.brokers.nats.replicas import Copies, is_done, next_step, only_on, read_copies
 from s3discovery.brokers.nats.routes_file import RoutesFile
 from s3discovery.brokers.nats.views import Listener, Server, peer_id, read_meta, read_names, read_server
-from s3discovery.config import Settings
 from s3discovery.errors import AddressError, BrokerError, SettingsError
-from s3discovery.kinds import Secret
 from s3discovery.node import Address, Member, Report
+from s3discovery.settings.config import Settings
+from s3discovery.settings.kinds import Secret
 from s3discovery.testing import make_settings
 from s3discovery.testing.hostile import HOSTILE_TEXTS, MARK
 

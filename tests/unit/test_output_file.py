@@ -19,15 +19,15 @@ from s3discovery import codec
 from s3discovery.agent import Agent, Parts
 from s3discovery.bucket import Bucket
 from s3discovery.child import Child
-from s3discovery.config import Settings
 from s3discovery.errors import AddressError, BrokerError, SettingsError, UnreachableError
-from s3discovery.keys.command import BUILT_IN
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.outputs import Outputs, apart
 from s3discovery.outputs.choice import make_outputs
 from s3discovery.outputs.file import BEGIN, END, OutputFile
 from s3discovery.outputs.template import OutputTemplate
 from s3discovery.presentation import make_roster
+from s3discovery.settings.config import Settings
+from s3discovery.settings.keys.command import BUILT_IN
 from s3discovery.testing import HOSTILE_TEXTS, MARK, FakeClock, MemoryBucket, make_settings
 
 OWN = Member("me", Address("10.0.0.7", 7800))

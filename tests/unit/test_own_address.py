@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from s3discovery.config import Settings, parse
 from s3discovery.errors import AddressError, SettingsError
 from s3discovery.node import NO_METADATA, Address
 from s3discovery.own_address import find_own_address
+from s3discovery.settings.config import Settings, parse
 
 ECS = {"ECS_CONTAINER_METADATA_URI_V4": "http://ecs/v4/1"}
 EC2 = "http://169.254.169.254/latest"

@@ -11,13 +11,13 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s3discovery.aws.policy import lifecycle_remarks, make_lifecycle_rule, make_policy, remarks
+from s3discovery.aws.policy_formats import FORMATS, render_lifecycle, render_policy
 from s3discovery.cli import main
-from s3discovery.config import Settings
 from s3discovery.errors import SettingsError
-from s3discovery.kinds import WrongTextError, read_prefix
-from s3discovery.policy import lifecycle_remarks, make_lifecycle_rule, make_policy, remarks
-from s3discovery.policy_formats import FORMATS, render_lifecycle, render_policy
-from s3discovery.seed import claim_key
+from s3discovery.settings.claim import claim_key
+from s3discovery.settings.config import Settings
+from s3discovery.settings.kinds import WrongTextError, read_prefix
 from s3discovery.testing import make_settings
 
 ACCESS_POINT = "arn:aws-us-gov:s3:us-gov-west-1:123456789012:accesspoint/nodes"

@@ -2,7 +2,6 @@
 
 import pytest
 
-from s3discovery.config import BY_NAME
 from s3discovery.errors import AddressError, BrokerError
 from s3discovery.node import Address, Member
 from s3discovery.presentation import (
@@ -17,6 +16,7 @@ from s3discovery.presentation import (
     turnover,
     values,
 )
+from s3discovery.settings.config import BY_NAME
 from s3discovery.testing import HOSTILE_TEXTS, MARK
 
 

@@ -4,7 +4,7 @@ import botocore.utils
 import pytest
 
 from s3discovery.errors import SettingsError
-from s3discovery.proxies import find_proxy
+from s3discovery.network.proxies import find_proxy
 
 STORE = "https://mesh.s3.eu-west-1.amazonaws.com/"
 

@@ -8,8 +8,8 @@ import botocore
 import pytest
 from botocore.endpoint_provider import EndpointProvider
 
+from s3discovery.aws.regions import is_region, partition_of
 from s3discovery.errors import SettingsError
-from s3discovery.regions import is_region, partition_of
 from s3discovery.s3.location import locate
 
 DATA = Path(botocore.__file__).parent / "data"

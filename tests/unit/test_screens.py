@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console, RenderableType
 
 from s3discovery import screens
-from s3discovery.config import Resolved
 from s3discovery.membership import Change
 from s3discovery.node import Address, Member
+from s3discovery.settings.config import Resolved
 
 NOW_S = 1_800_000_000.0
 MARKUP = "[red]x[/red] [link=file:///etc/passwd]y[/link]"

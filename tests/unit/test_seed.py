@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from s3discovery import seed
 from s3discovery.errors import CodecError, SettingsError
+from s3discovery.formation import seed
+from s3discovery.formation.seed import Claim, Process, Stage
 from s3discovery.node import is_incarnation
-from s3discovery.seed import Claim, Process, Stage, claim_key
+from s3discovery.settings.claim import claim_key
 from s3discovery.testing import make_settings
 
 ONE = Process("1800000000000-0123456789abcdef", "n1")

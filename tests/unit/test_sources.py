@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from s3discovery.config import Value
 from s3discovery.errors import SettingsError
-from s3discovery.sources import (
+from s3discovery.settings.config import Value
+from s3discovery.settings.sources import (
     FILE_LIMIT_BYTES,
     gather,
     load_properties,

@@ -8,7 +8,6 @@ import pytest
 from s3discovery import codec, membership
 from s3discovery.bucket import Bucket, Stored, Written
 from s3discovery.capabilities import OF_AWS, UNKNOWN, Capabilities
-from s3discovery.config import Settings
 from s3discovery.discovery import Discovery
 from s3discovery.errors import (
     AccessDeniedError,
@@ -19,6 +18,7 @@ from s3discovery.errors import (
 )
 from s3discovery.node import NO_METADATA, Address, Member, NodeFile
 from s3discovery.own_file import OwnFile
+from s3discovery.settings.config import Settings
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
 
 ALL = Capabilities(True, True, True, True)

@@ -7,10 +7,10 @@ import pytest
 from s3discovery.capabilities import OF_AWS
 from s3discovery.discovery import Status
 from s3discovery.errors import AccessDeniedError, UnreachableError
-from s3discovery.journal import KINDS, Journal
-from s3discovery.moment import Moment
 from s3discovery.node import Address, Member, Report
-from s3discovery.troubles import BAD, NOTE, WARNING, Trouble, length, troubles
+from s3discovery.observation.journal import KINDS, Journal
+from s3discovery.observation.moment import Moment
+from s3discovery.observation.troubles import BAD, NOTE, WARNING, Trouble, length, troubles
 
 NOW_S = 1_800_000_000.0
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from s3discovery.errors import SettingsError
+from s3discovery.network.trust import make_context, trust_variable
 from s3discovery.testing.endpoints import CertificateAuthority
-from s3discovery.trust import make_context, trust_variable
 
 
 def names_of(context: ssl.SSLContext | None) -> set[str]:

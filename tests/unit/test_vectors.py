@@ -2,8 +2,8 @@
 
 import pytest
 
-from s3discovery.kinds import WrongTextError
-from s3discovery.vectors import commands_with, fill, show_commands
+from s3discovery.settings.kinds import WrongTextError
+from s3discovery.settings.vectors import commands_with, fill, show_commands
 
 read = commands_with({"own_host"}, {"peers"})
 VALUES: dict[str, str | tuple[str, ...]] = {"own_host": "10.0.0.1", "peers": ("a:1", "b:2")}

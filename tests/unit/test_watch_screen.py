@@ -10,9 +10,9 @@ from rich.console import Console, ConsoleDimensions, RenderableType
 from s3discovery import watch_screen
 from s3discovery.discovery import Status
 from s3discovery.errors import UnreachableError
-from s3discovery.journal import Journal
-from s3discovery.moment import Moment
 from s3discovery.node import Address, Member, Report
+from s3discovery.observation.journal import Journal
+from s3discovery.observation.moment import Moment
 from s3discovery.watch_screen import WatchScreen, legible, screen
 
 NOW_S = 1_800_000_000.0

@@ -11,9 +11,9 @@ import pytest
 from s3discovery import wiring
 from s3discovery.brokers import Surroundings
 from s3discovery.brokers.amqtt import AmqttBroker
-from s3discovery.config import Settings
 from s3discovery.credentials import CredentialsProvider
 from s3discovery.errors import Problem, SettingsError
+from s3discovery.settings.config import Settings
 from s3discovery.testing import make_settings
 from s3discovery.wiring import Origins
 

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from s3discovery.child import Child
-from s3discovery.config import Settings
 from s3discovery.node import NO_METADATA, Member
+from s3discovery.settings.config import Settings
 
 
 def _never() -> None:

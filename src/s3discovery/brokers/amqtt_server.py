@@ -17,11 +17,11 @@ from amqtt.plugins.base import BasePlugin
 from amqtt.session import ApplicationMessage, Session
 from dacite import DaciteError
 
-from s3discovery.config import Settings
 from s3discovery.errors import AddressError, BrokerError
 from s3discovery.mesh import Message
-from s3discovery.names import Names
+from s3discovery.network.names import Names
 from s3discovery.node import Address
+from s3discovery.settings.config import Settings
 
 log = logging.getLogger(__name__)
 

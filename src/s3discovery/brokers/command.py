@@ -28,7 +28,7 @@ from s3discovery.presentation import (
     values,
 )
 from s3discovery.program import run_program, without_secrets
-from s3discovery.vectors import Commands, fill
+from s3discovery.settings.vectors import Commands, fill
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import click
 
 from s3discovery.cli.options import common, format_option, start_logging
-from s3discovery.config import describe
+from s3discovery.settings.config import describe
 from s3discovery.wiring import Origins
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from s3discovery.config import BY_NAME, Key, nearest_key, parse
 from s3discovery.errors import DiscoveryError, Problem, SettingsError
-from s3discovery.keys import HIVEMQ_3
-from s3discovery.kinds import WrongTextError
+from s3discovery.settings.config import BY_NAME, Key, nearest_key, parse
+from s3discovery.settings.keys import HIVEMQ_3
+from s3discovery.settings.kinds import WrongTextError
 from s3discovery.wiring import DEFAULT_FILE
 
 # What is asked for, with what Enter answers; the rest has defaults that hold nearly everywhere.
@@ -66,7 +66,7 @@ def init(file: Path, options: tuple[str, ...], original: Path | None, no_input: 
     Example:
       s3discovery init -o s3-bucket-name=hivemq -o s3-bucket-region=us-east-1
     """
-    from s3discovery.properties_file import write_properties
+    from s3discovery.settings.properties_file import write_properties
 
     if not force and os.path.lexists(file):
         raise click.ClickException(
@@ -83,7 +83,7 @@ def init(file: Path, options: tuple[str, ...], original: Path | None, no_input: 
 
 def _given(original: Path | None, options: Iterable[str]) -> dict[str, str]:
     """Return what a file and options set; raises SettingsError for options that mean nothing."""
-    from s3discovery import sources
+    from s3discovery.settings import sources
 
     values: dict[str, str] = {}
     if original is not None:

@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from s3discovery import logs
 from s3discovery.errors import SettingsError
-from s3discovery.keys import KEYS
+from s3discovery.settings.keys import KEYS
 from s3discovery.wiring import DEFAULT_FILE, Origins
 
 

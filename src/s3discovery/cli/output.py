@@ -3,8 +3,8 @@
 import os
 import sys
 
-from s3discovery.config import Settings
 from s3discovery.discovery import Discovery
+from s3discovery.settings.config import Settings
 
 
 def give_up_output() -> None:

@@ -25,8 +25,8 @@ def policy(origins: Origins, log_level: str | None, form: str, read_only: bool, 
     Example:
       s3discovery policy -c s3discovery.properties --format terraform
     """
-    from s3discovery import policy_formats
-    from s3discovery.policy import lifecycle_remarks, make_lifecycle_rule, make_policy, remarks
+    from s3discovery.aws import policy_formats
+    from s3discovery.aws.policy import lifecycle_remarks, make_lifecycle_rule, make_policy, remarks
 
     if lifecycle and read_only:
         raise click.UsageError("--read-only and --lifecycle exclude each other: a rule has no readers.")

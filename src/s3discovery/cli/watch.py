@@ -10,8 +10,8 @@ from s3discovery.cli.options import common, format_option, start_logging
 from s3discovery.cli.output import print_changes
 from s3discovery.cli.signals import until_signal
 from s3discovery.clock import SystemClock
-from s3discovery.config import Settings
 from s3discovery.discovery import Discovery
+from s3discovery.settings.config import Settings
 from s3discovery.wiring import Origins
 
 _INTERVAL = "2s"
@@ -46,8 +46,8 @@ async def _watch(origins: Origins, settings: Settings, *, as_json: bool) -> None
 
 
 async def _show(discovery: Discovery) -> None:
-    from s3discovery.journal import Journal
-    from s3discovery.moment import Moment
+    from s3discovery.observation.journal import Journal
+    from s3discovery.observation.moment import Moment
     from s3discovery.watch_screen import EVENTS_SHOWN, WatchScreen
 
     clock, journal = SystemClock(), Journal()

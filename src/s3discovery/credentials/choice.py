@@ -10,9 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from s3discovery.clock import Clock, SystemClock
-from s3discovery.config import Secret, Settings
 from s3discovery.credentials.provider import ANONYMOUS, CredentialsProvider, FixedCredentials
 from s3discovery.errors import Problem, SettingsError
+from s3discovery.settings.config import Secret, Settings
 
 
 @dataclass(frozen=True, slots=True, repr=False)

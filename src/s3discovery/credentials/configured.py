@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from s3discovery.config import Secret
 from s3discovery.credentials.files import WatchedFile
 from s3discovery.credentials.provider import Credentials, make_credentials
 from s3discovery.errors import CredentialsError
+from s3discovery.settings.config import Secret
 
 
 class ConfiguredCredentials:

@@ -6,9 +6,9 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from s3discovery.errors import DiscoveryError
+from s3discovery.network.proxies import Proxy, find_proxy
+from s3discovery.network.trust import make_context
 from s3discovery.node import NO_METADATA
-from s3discovery.proxies import Proxy, find_proxy
-from s3discovery.trust import make_context
 
 CONNECT_LIMIT_S = 1.0  # these services are on the same machine, STS excepted
 ANSWER_LIMIT_BYTES = 256 * 1024

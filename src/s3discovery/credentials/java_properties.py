@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from s3discovery import java
 from s3discovery.credentials.provider import Credentials, make_credentials
 from s3discovery.errors import CredentialsError, SettingsError
+from s3discovery.settings import java
 
 # The original's documentation has aws.secretKey, its successor's aws.secretAccessKey.
 _ACCESS_KEY_ID = ("aws.accessKeyId",)

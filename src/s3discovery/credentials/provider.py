@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from s3discovery import kinds
-from s3discovery.config import Secret
 from s3discovery.errors import CredentialsError
+from s3discovery.settings import kinds
+from s3discovery.settings.config import Secret
 
 
 @dataclass(frozen=True, slots=True)

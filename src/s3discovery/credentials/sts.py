@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+from s3discovery.aws.regions import partition_of
 from s3discovery.clock import Clock
 from s3discovery.credentials import http
 from s3discovery.credentials.files import WatchedFile
@@ -14,8 +15,7 @@ from s3discovery.credentials.issued import read_issued
 from s3discovery.credentials.provider import Credentials, CredentialsProvider
 from s3discovery.credentials.renewal import Issued
 from s3discovery.errors import CredentialsError, Problem, SettingsError
-from s3discovery.proxies import find_proxy
-from s3discovery.regions import partition_of
+from s3discovery.network.proxies import find_proxy
 from s3discovery.xml import NotXmlError, parse_xml
 
 SESSION_NAME = "s3discovery"

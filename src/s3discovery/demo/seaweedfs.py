@@ -20,10 +20,10 @@ from typing import Self
 import aiohttp
 
 from s3discovery.clock import Clock, SystemClock
-from s3discovery.config import Secret
 from s3discovery.credentials import Credentials
 from s3discovery.demo import child
 from s3discovery.errors import DiscoveryError
+from s3discovery.settings.config import Secret
 
 log = logging.getLogger(__name__)
 

@@ -14,14 +14,14 @@ from contextlib import asynccontextmanager, suppress
 from typing import Protocol, cast
 
 from s3discovery.clock import Clock
-from s3discovery.config import Settings
 from s3discovery.discovery import Discovery
 from s3discovery.dns.responder import TCP_LIMIT_BYTES, Responder
 from s3discovery.dns.zone import IP, Node, Zone, fit_to_publish, unmapped
 from s3discovery.errors import ServerError
-from s3discovery.names import Found, Names
+from s3discovery.network.names import Found, Names
 from s3discovery.node import Member
 from s3discovery.running import Running
+from s3discovery.settings.config import Settings
 
 log = logging.getLogger(__name__)
 

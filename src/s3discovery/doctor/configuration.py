@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from s3discovery.config import Settings, unknown_keys
 from s3discovery.doctor.faults import report
 from s3discovery.doctor.finding import Finding, ok
 from s3discovery.errors import Problem, SettingsError
+from s3discovery.settings.config import Settings, unknown_keys
 from s3discovery.wiring import Origins
 
 _CHECK = "configuration"

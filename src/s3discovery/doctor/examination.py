@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from s3discovery.bucket import Listing
 from s3discovery.clock import Clock, SystemClock
-from s3discovery.config import Settings
 from s3discovery.credentials import ANONYMOUS, Credentials, FixedCredentials
 from s3discovery.doctor import neighbours
 from s3discovery.doctor.configuration import examine_configuration, wrong_settings
@@ -22,11 +21,12 @@ from s3discovery.doctor.permissions import WRITING, Permissions
 from s3discovery.doctor.store import STEPS, Store
 from s3discovery.doctor.way import Target, Way
 from s3discovery.errors import AddressError, BrokerError, DiscoveryError, SettingsError
-from s3discovery.names import Names
+from s3discovery.network.names import Names
+from s3discovery.network.proxies import find_proxy
 from s3discovery.own_address import Located, locate_self
-from s3discovery.proxies import find_proxy
 from s3discovery.s3 import S3Bucket
 from s3discovery.s3.route import Route
+from s3discovery.settings.config import Settings
 from s3discovery.wiring import Origins
 
 Tell = Callable[[Finding], None]

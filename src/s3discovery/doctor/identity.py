@@ -12,7 +12,7 @@ from s3discovery.doctor.diagnosis import split_cure
 from s3discovery.doctor.faults import report
 from s3discovery.doctor.finding import Finding, ok
 from s3discovery.errors import CredentialsError, SettingsError
-from s3discovery.keys.credentials import show_access_key_id
+from s3discovery.settings.keys.credentials import show_access_key_id
 
 _CHECK = "credentials"
 # How AWS writes access key ids, and most stores after it; a secret has other characters, too, and more.

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from s3discovery import membership
 from s3discovery.bucket import Bucket, Listing
 from s3discovery.clock import Clock
-from s3discovery.config import Settings
 from s3discovery.doctor.faults import report
 from s3discovery.doctor.finding import Finding, ok
 from s3discovery.doctor.way import dial, reason
 from s3discovery.errors import AccessDeniedError, DiscoveryError
 from s3discovery.known_files import KnownFiles
 from s3discovery.membership import Reading
-from s3discovery.names import FindAddresses
+from s3discovery.network.names import FindAddresses
 from s3discovery.node import INCARNATION, Address, Member
 from s3discovery.own_address import Located
+from s3discovery.settings.config import Settings
 
 _SHOWN = 5
 _PEERS_TRIED = 128

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from s3discovery.bucket import Listing
 from s3discovery.clock import Clock
-from s3discovery.config import Settings
 from s3discovery.doctor.diagnosis import Asked, diagnose, explain_denial, region_line, said, split_cure
 from s3discovery.doctor.faults import report
 from s3discovery.doctor.finding import Finding, not_reached, ok
@@ -25,6 +24,7 @@ from s3discovery.errors import (
     UnreachableError,
 )
 from s3discovery.s3 import S3Bucket
+from s3discovery.settings.config import Settings
 
 STEPS = ("store", "clock", "region", "bucket", "list")
 _SKEW_S = 5.0  # a Date header has whole seconds, and the answer takes its time

@@ -6,7 +6,7 @@ import socket
 from urllib.parse import urlsplit
 
 from s3discovery.errors import DiscoveryError
-from s3discovery.proxies import Proxy
+from s3discovery.network.proxies import Proxy
 
 _ANSWER_LIMIT_S = 3.0
 _ANSWER_LIMIT_BYTES = 64 * 1024

@@ -13,8 +13,8 @@ from s3discovery.doctor import certificate, tunnel
 from s3discovery.doctor.certificate import Certificate, Handshake
 from s3discovery.doctor.faults import report
 from s3discovery.doctor.finding import Finding, Verdict, not_reached, ok
-from s3discovery.names import FindAddresses
-from s3discovery.proxies import Proxy
+from s3discovery.network.names import FindAddresses
+from s3discovery.network.proxies import Proxy
 from s3discovery.s3.location import Location
 
 CONNECT_LIMIT_S = 2.0

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from s3discovery.documents import VERSION, is_ready, members_document, status_document
 from s3discovery.errors import DiscoveryError
 from s3discovery.http import openapi
 from s3discovery.http.guard import refusal
 from s3discovery.http.targets import targets
 from s3discovery.http.watching import Watching
-from s3discovery.journal import Event
+from s3discovery.observation.documents import VERSION, is_ready, members_document, status_document
+from s3discovery.observation.journal import Event
 
 _HEARTBEAT_S = 10.0  # so that what lies between does not take a silent stream for a dead one
 _WRITE_LIMIT_S = 30.0  # who takes nothing for so long is no reader any more

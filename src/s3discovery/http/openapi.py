@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from s3discovery.journal import KINDS
-from s3discovery.troubles import SEVERITIES
+from s3discovery.observation.journal import KINDS
+from s3discovery.observation.troubles import SEVERITIES
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "number"}

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from s3discovery.config import Settings
 from s3discovery.errors import Problem, SettingsError
+from s3discovery.settings.config import Settings
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from s3discovery.clock import sleep_unless
-from s3discovery.journal import Journal
-from s3discovery.moment import Moment
+from s3discovery.observation.journal import Journal
+from s3discovery.observation.moment import Moment
 from s3discovery.running import Running
 
 _EPOCH_BYTES = 4

@@ -12,7 +12,7 @@ from typing import Final
 import zmq
 
 from s3discovery.mesh.link import Link
-from s3discovery.names import FindAddresses, Found
+from s3discovery.network.names import FindAddresses, Found
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from s3discovery.mesh.gate import DOMAIN
 from s3discovery.mesh.link import HEARTBEAT_MS, KeyPair
 from s3discovery.mesh.peer import endpoint_of
 from s3discovery.mesh.wire import FRAME_LIMIT_BYTES
-from s3discovery.names import FindAddresses
+from s3discovery.network.names import FindAddresses
 from s3discovery.node import Address
 
 # A caller that has not shown its key by then is let go: longer than the gate holds one and a link tries.

@@ -19,7 +19,7 @@ from s3discovery.mesh.listening import listen
 from s3discovery.mesh.peer import KEY_METADATA, Peer, PeerError, read_peer
 from s3discovery.mesh.rarely import Rarely
 from s3discovery.mesh.wire import Message, WireError, check_topic
-from s3discovery.names import FindAddresses, Names
+from s3discovery.network.names import FindAddresses, Names
 from s3discovery.node import Member
 
 log = logging.getLogger(__name__)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from s3discovery.child import Child
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError
-from s3discovery.keys.command import CHILD, RESTART, Signal, signal_number
 from s3discovery.node import Member
 from s3discovery.outputs.apart import Render
 from s3discovery.outputs.file import OutputFile, send_signal
 from s3discovery.presentation import Roster, environment, make_roster, turnover, values
 from s3discovery.program import run_program, without_secrets
-from s3discovery.vectors import Commands, fill
+from s3discovery.settings.keys.command import CHILD, RESTART, Signal, signal_number
+from s3discovery.settings.vectors import Commands, fill
 
 log = logging.getLogger(__name__)
 

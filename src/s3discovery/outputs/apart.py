@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from s3discovery.errors import BrokerError
-from s3discovery.keys.command import BUILT_IN
 from s3discovery.outputs.render import REFUSED, make_request
 from s3discovery.outputs.template import OutputTemplate, read_source
 from s3discovery.presentation import Roster
 from s3discovery.program import without_secrets
+from s3discovery.settings.keys.command import BUILT_IN
 
 Render = Callable[[Roster], Awaitable[bytes]]
 

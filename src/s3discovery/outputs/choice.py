@@ -4,16 +4,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from s3discovery import sources
 from s3discovery.child import Child
-from s3discovery.config import Settings
 from s3discovery.errors import BrokerError, Problem, SettingsError
-from s3discovery.keys import nearest_key
-from s3discovery.keys.command import CHILD, OUTPUT, output_clashes
-from s3discovery.kinds import WrongTextError
 from s3discovery.outputs import Outputs, Plan
 from s3discovery.outputs.apart import make_render
 from s3discovery.outputs.file import OutputFile
+from s3discovery.settings import sources
+from s3discovery.settings.config import Settings
+from s3discovery.settings.keys import nearest_key
+from s3discovery.settings.keys.command import CHILD, OUTPUT, output_clashes
+from s3discovery.settings.kinds import WrongTextError
 
 _CHILDLESS = "names the child, but there is none: start its program with s3discovery run -- program"
 _BY_NAME = {key.name: key for key in OUTPUT}

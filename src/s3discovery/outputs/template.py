@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s3discovery.errors import BrokerError
-from s3discovery.keys.command import BUILT_IN
 from s3discovery.node import Address, Member
 from s3discovery.presentation import Roster, Turnover, document, environment, make_roster, values
+from s3discovery.settings.keys.command import BUILT_IN
 
 if TYPE_CHECKING:
     from jinja2.sandbox import ImmutableSandboxedEnvironment

@@ -7,7 +7,6 @@ from typing import Self
 
 from s3discovery.bucket import Entry, Listing, Stored, Written
 from s3discovery.clock import Clock, SystemClock
-from s3discovery.config import Settings
 from s3discovery.credentials import CredentialsProvider
 from s3discovery.errors import (
     KeyChangedError,
@@ -32,6 +31,7 @@ from s3discovery.s3.wire import (
     parse_http_date,
     parse_page,
 )
+from s3discovery.settings.config import Settings
 from s3discovery.traffic import Traffic
 
 _PAGE_LIMIT = 8 * 2**20  # bytes; 1,000 keys of S3's longest are 3 MiB when encoded

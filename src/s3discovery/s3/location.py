@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from s3discovery.errors import Problem, SettingsError
-from s3discovery.regions import (
+from s3discovery.aws.regions import (
     bucket_before_s3,
     has_fips,
     host_in_region,
@@ -16,9 +15,10 @@ from s3discovery.regions import (
     partition_of,
     s3_host,
 )
+from s3discovery.errors import Problem, SettingsError
 
 if TYPE_CHECKING:
-    from s3discovery.arns import AccessPoint
+    from s3discovery.aws.arns import AccessPoint
 
 PAGE_KEYS = 1000  # S3's own maximum
 
@@ -146,7 +146,7 @@ def _locate(bucket: str, region: str, wish: Wish, *, moved: bool = False) -> Loc
 def _read_access_point(bucket: str, region: str) -> "AccessPoint | None":
     if not bucket.startswith("arn:"):
         return None
-    from s3discovery.arns import WrongArnError, read_access_point  # few buckets are written so
+    from s3discovery.aws.arns import WrongArnError, read_access_point  # few buckets are written so
 
     try:
         found = read_access_point(bucket)
@@ -162,7 +162,7 @@ def _check_name(bucket: str) -> None:
     """Refuse the names that AWS reserves for what is no bucket as we need one."""
     if not bucket.endswith(("-s3", ".mrap")):
         return
-    from s3discovery.arns import why_not_a_bucket
+    from s3discovery.aws.arns import why_not_a_bucket
 
     if (reason := why_not_a_bucket(bucket)) is not None:
         raise _wrong("s3-bucket-name", bucket, reason)

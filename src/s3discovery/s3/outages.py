@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from s3discovery.errors import ProxyError, UnreachableError
-from s3discovery.proxies import Proxy
+from s3discovery.network.proxies import Proxy
 from s3discovery.s3.refusals import Question
 from s3discovery.s3.wire import Answer, parse_refusal
 

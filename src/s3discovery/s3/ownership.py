@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from s3discovery.config import Secret, Settings
+from s3discovery.settings.config import Secret, Settings
 
 _SSE = "x-amz-server-side-encryption"
 _TAG_PLAIN = "/:@"  # readable, and free of any meaning in a query

@@ -6,6 +6,7 @@ Texts from the other side are shown by repr and cut, since anything may have sen
 import re
 from dataclasses import dataclass
 
+from s3discovery.aws.regions import GLOBAL_REGION, is_region, region_of_host
 from s3discovery.errors import (
     AccessDeniedError,
     BucketError,
@@ -20,7 +21,6 @@ from s3discovery.errors import (
     ThrottledError,
     WrongRegionError,
 )
-from s3discovery.regions import GLOBAL_REGION, is_region, region_of_host
 from s3discovery.s3.location import Location
 from s3discovery.s3.wire import Answer, Refusal, parse_refusal
 

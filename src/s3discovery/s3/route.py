@@ -17,12 +17,12 @@ from s3discovery.errors import (
     UnreachableError,
     WrongRegionError,
 )
-from s3discovery.proxies import Proxy, find_proxy
+from s3discovery.network.proxies import Proxy, find_proxy
+from s3discovery.network.trust import make_context
 from s3discovery.s3 import outages, refusals
 from s3discovery.s3.call import Call
 from s3discovery.s3.location import Location
 from s3discovery.s3.wire import Answer
-from s3discovery.trust import make_context
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from s3discovery.names import Names
+from s3discovery.network.names import Names
 
 CONCURRENT_CALLS = 16
 _CONNECT_LIMIT_S = 3.0  # so that a lost SYN leaves time for another try

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from s3discovery.aws.regions import region_of_host
 from s3discovery.credentials import Credentials
-from s3discovery.regions import region_of_host
 from s3discovery.s3.signing import sign
 
 _DAY = dt.timedelta(days=1)

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from s3discovery.bucket import Bucket, Entry, Listing, Stored, Written
-from s3discovery.config import Settings, parse
 from s3discovery.errors import BucketError, ObjectMissingError, ObjectTooLargeError, PreconditionError
 from s3discovery.node import NO_METADATA, Member
+from s3discovery.settings.config import Settings, parse
 
 # Turns of the loop that let every task run as far as it can without time passing: more than the
 # longest chain of awaits between two sleeps in the package.

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s3discovery.brokers.hivemq.transport import Transport, WrongConfigError, read_transport
-from s3discovery.config import Settings
 from s3discovery.errors import BrokerError
-from s3discovery.java import java_system_properties, properties_of_jvm
+from s3discovery.settings.config import Settings
+from s3discovery.settings.java import java_system_properties, properties_of_jvm
 
 log = logging.getLogger(__name__)
 

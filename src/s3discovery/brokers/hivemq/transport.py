@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from s3discovery import kinds
+from s3discovery.settings import kinds
 from s3discovery.xml import NotXmlError, parse_xml
 
 # Source: HiveMQ Community Edition, EnvVarUtil. ENV: is the newer spelling, and may be left out.

@@ -2,8 +2,8 @@
 
 from s3discovery.brokers.nats.store import is_same
 from s3discovery.brokers.nats.views import Server
-from s3discovery.config import Settings
 from s3discovery.errors import BrokerError
+from s3discovery.settings.config import Settings
 
 _NAMELESS = "nats-server has made up a name; write server_name into nats.conf, another on every node"
 

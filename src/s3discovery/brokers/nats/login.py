@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from s3discovery.kinds import Secret
+from s3discovery.settings.kinds import Secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from s3discovery.brokers.nats.monitoring import Monitor, SilentError
 from s3discovery.brokers.nats.views import Server
 from s3discovery.child import Child
 from s3discovery.clock import Clock
-from s3discovery.config import Settings
 from s3discovery.errors import BrokerError
 from s3discovery.node import NO_METADATA, Address
 from s3discovery.program import run_program
+from s3discovery.settings.config import Settings
 
 log = logging.getLogger(__name__)
 

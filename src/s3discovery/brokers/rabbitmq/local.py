@@ -16,8 +16,8 @@ from s3discovery.brokers.rabbitmq.home import Home
 from s3discovery.brokers.rabbitmq.names import Variables, host_of, is_long, is_node_name
 from s3discovery.brokers.rabbitmq.status import Survey
 from s3discovery.child import Child
-from s3discovery.config import Settings
 from s3discovery.errors import BrokerError
+from s3discovery.settings.config import Settings
 
 log = logging.getLogger(__name__)
 

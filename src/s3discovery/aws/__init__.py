@@ -1,0 +1,1 @@
+"""What AWS alone has: partitions and regions, ARNs, policies."""

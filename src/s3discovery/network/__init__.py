@@ -1,0 +1,1 @@
+"""The way to another host: its names, the proxies before it, whose certificates are trusted."""
