@@ -14,7 +14,7 @@ from s3discovery.cli import main as commands
 from s3discovery.http import openapi
 from s3discovery.metrics import DESCRIPTIONS
 from s3discovery.observation.journal import KINDS
-from s3discovery.settings.keys import KEYS
+from s3discovery.settings.keys import KEYS, Key
 
 ROOT = Path(__file__).parents[1]
 _NOTE = "<!-- Made by docs/generate.py from the code; do not edit. -->"
@@ -42,11 +42,14 @@ def _settings() -> Iterator[str]:
     yield "| key | default | meaning | example |"
     yield "|---|---|---|---|"
     for key in KEYS:
-        default = (
-            "**required**" if key.required else f"`{key.default}`" if key.default is not None else "not set"
-        )
-        yield f"| `{key.name}` | {default} | {key.help} | `{key.example}` |"
+        yield f"| `{key.name}` | {_default(key)} | {key.help} | `{key.example}` |"
     yield ""
+
+
+def _default(key: Key) -> str:
+    if key.default is None:
+        return "**required**" if key.required else "not set"
+    return f"`{key.default}`" if key.default else "empty"
 
 
 def _commands() -> Iterator[str]:

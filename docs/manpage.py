@@ -51,9 +51,10 @@ def _lines() -> Iterator[str]:
     for key in KEYS:
         yield ".TP"
         yield f".B {_escaped(key.name)}"
-        default = (
-            "Required." if key.required else f"Default: {key.default}." if key.default is not None else ""
-        )
+        if key.default is not None:
+            default = f"Default: {key.default or 'empty'}."
+        else:
+            default = "Required." if key.required else ""
         yield _escaped(f"{key.help} {default}".strip())
     for title, rows in (("EXIT STATUS", _EXIT_CODES), ("FILES", _FILES)):
         yield f".SH {title}"

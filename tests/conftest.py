@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Iterator
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 
 from s3discovery.clock import SystemClock
@@ -24,6 +25,9 @@ from s3discovery.settings.config import Secret
 from s3discovery.testing.rabbitmq import find_rabbitmq
 
 START_LIMIT_S = 30.0
+# A busy machine is no error: what must be quick is measured by `make bench`.
+hypothesis.settings.register_profile("s3discovery", deadline=None)
+hypothesis.settings.load_profile("s3discovery")
 T = TypeVar("T")
 
 

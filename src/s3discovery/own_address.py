@@ -18,7 +18,7 @@ from typing import Protocol
 from s3discovery.errors import AddressError, Problem, SettingsError
 from s3discovery.node import NO_METADATA, Address
 from s3discovery.settings.config import Settings
-from s3discovery.settings.kinds import is_wildcard
+from s3discovery.settings.hosts import is_wildcard
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ import pytest
 
 from s3discovery.errors import SettingsError
 from s3discovery.settings.config import Settings, parse
+from s3discovery.settings.hivemq_4 import expand
 from s3discovery.settings.sources import load_properties
 
 GOLDEN = json.loads(Path(__file__).with_name("properties.json").read_text(encoding="utf-8"))
@@ -21,7 +22,7 @@ CONFIGURATIONS = {case["name"]: case for case in GOLDEN["v3_configuration"]}
 SCALARS = {case["value"]: case for case in GOLDEN["scalars"]}
 
 # What each of the original's configurations lacks, since its authors left out what was not looked at.
-COMPLETION = {"file-prefix": "", "file-expiration": "0", "update-interval": "0"}
+COMPLETION = {"file-expiration": "0", "update-interval": "0"}
 SILENT_ZERO = "the original makes 0 of it, which switches expiry or refresh off; ours is a problem"
 BOTH_OR_NEITHER = "expiry without refresh kills the living, refresh without expiry keeps the dead"
 REGION_LIST = "the original knows a region by a list of 2016; we check the form alone"
@@ -58,11 +59,8 @@ DIFFERENT_CONFIGURATIONS = {
 
 LONG_NEGATIVE = "no duration is negative; the original takes it for 0"
 DIFFERENT_LONGS = {"-5": LONG_NEGATIVE, "-9223372036854775808": LONG_NEGATIVE}
-OWNER_HEX = "HiveMQ 4 reads hexadecimal; nobody writes a duration so, and HiveMQ 3 makes 0 of it"
 DIFFERENT_OWNER_LONGS = {
-    "0x10": OWNER_HEX,
-    "#10": OWNER_HEX,
-    "-0x10": OWNER_HEX,
+    "-0x10": LONG_NEGATIVE,
     "-5": LONG_NEGATIVE,
     "-9223372036854775808": LONG_NEGATIVE,
 }
@@ -71,13 +69,6 @@ DIFFERENT_BOOLEANS = dict.fromkeys(
 )
 DIFFERENT_OWNER_BOOLEANS = {"": "an empty text is no setting; HiveMQ 3 agrees"}
 DIFFERENT_TYPES = {"access_key": NO_KEYS}
-EMPTY_STRING = "HiveMQ 4 expands variables; ours would be another prefix than its own, so it is a problem"
-DIFFERENT_PREFIXES = {
-    "${user.dir}": EMPTY_STRING,
-    "${s3-bucket-name}": EMPTY_STRING,
-    "${undefined-var}": EMPTY_STRING,
-    "$${x}": EMPTY_STRING,
-}
 
 
 def compare(name: str, *, ours: object, theirs: object, different: dict[str, str]) -> None:
@@ -153,7 +144,7 @@ def test_what_the_original_does_without_is_required(name: str) -> None:
     with pytest.raises(SettingsError) as caught:
         parse(values)
     missing = ["s3-bucket-region"] if name == "empty" else []
-    expected = [*missing, "s3-bucket-name", "file-prefix", "file-expiration", "update-interval"]
+    expected = [*missing, "s3-bucket-name", "file-expiration", "update-interval"]
     assert [problem.key for problem in caught.value.problems] == expected
 
 
@@ -202,9 +193,8 @@ def test_types_of_credentials(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", SCALARS)
-def test_prefixes_of_hivemq_4(text: str) -> None:
-    ours = setting("file-prefix", text, "file_prefix", compatibility="hivemq-4")
-    compare(text, ours=ours, theirs=SCALARS[text]["owner_String"], different=DIFFERENT_PREFIXES)
+def test_texts_of_hivemq_4_are_expanded(text: str) -> None:
+    assert expand(text, {"s3-bucket-name": "bkt", "file-prefix": text}) == SCALARS[text]["owner_String"]
 
 
 def test_every_listed_difference_is_a_golden_case() -> None:
@@ -215,6 +205,5 @@ def test_every_listed_difference_is_a_golden_case() -> None:
         DIFFERENT_BOOLEANS,
         DIFFERENT_OWNER_BOOLEANS,
         DIFFERENT_TYPES,
-        DIFFERENT_PREFIXES,
     ):
         assert set(different) <= set(SCALARS)

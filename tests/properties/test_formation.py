@@ -305,7 +305,7 @@ async def test_a_first_boot_without_faults(seed: int) -> None:
     await simulate(seed, strikes=0)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10**6), strikes=st.integers(0, 8))
 def test_first_boots_under_faults(seed: int, strikes: int) -> None:
     asyncio.run(simulate(seed, strikes=strikes))

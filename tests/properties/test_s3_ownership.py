@@ -153,7 +153,7 @@ def sent_by_sdk(verb: str, ownership: Ownership, raw_key: bytes | None) -> Mappi
     Ownership("aws:kms", "alias/k", True, None, "private", True, "012345678901", (("a=b", "é +"),)),
     RAW_KEYS[1],
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_headers_are_those_of_the_sdk(verb: str, ownership: Ownership, raw_key: bytes | None) -> None:
     theirs = sent_by_sdk(verb, ownership, raw_key)
     moment = datetime.strptime(theirs["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)

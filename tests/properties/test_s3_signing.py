@@ -335,7 +335,7 @@ def prepared_by_sdk(place: Place, wish: Wish) -> Prepared:
     Place(ACCESS_POINT, "us-east-1", "https://s3.eu-central-1.amazonaws.com", None, None), Wish("get", "p")
 )
 @example(Place("mesh", "us-gov-west-1", None, None, None, True, True), Wish("put", "p/n", b"x"))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_requests_are_those_of_the_sdk(place: Place, wish: Wish) -> None:
     theirs = prepared_by_sdk(place, wish)
     moment = datetime.strptime(theirs.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)

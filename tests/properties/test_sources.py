@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3discovery.errors import SettingsError
-from s3discovery.settings import kinds
+from s3discovery.settings import durations
 from s3discovery.settings.config import KEYS, Value, describe, parse
 from s3discovery.settings.java import java_system_properties
 from s3discovery.settings.sources import gather, load_properties
@@ -63,17 +63,19 @@ def test_any_text_is_a_setting_or_our_error(name: str, text: str, compatibility:
 
 @given(DURATION_S)
 def test_a_shown_duration_is_read_back(seconds: float) -> None:
-    if seconds < kinds.DURATION_LIMIT_S:
-        assert kinds.read_minutes(kinds.show_duration(seconds)) == seconds
+    if seconds < durations.DURATION_LIMIT_S:
+        assert durations.read_minutes(durations.show_duration(seconds)) == seconds
 
 
 @given(st.integers(1, 10_000), st.sampled_from([("ms", "0.001"), ("s", "1"), ("m", "60"), ("h", "3600")]))
 def test_a_unit_wins(number: int, unit: tuple[str, str]) -> None:
     name, length = unit
     seconds = float(number * Decimal(length))
-    if seconds >= kinds.SHORTEST_S:
-        assert kinds.read_minutes(f"{number}{name}") == kinds.read_seconds(f"{number}{name}") == seconds
-    assert kinds.read_minutes(str(number)) == 60 * kinds.read_seconds(str(number))
+    if seconds >= durations.SHORTEST_S:
+        assert (
+            durations.read_minutes(f"{number}{name}") == durations.read_seconds(f"{number}{name}") == seconds
+        )
+    assert durations.read_minutes(str(number)) == 60 * durations.read_seconds(str(number))
 
 
 @given(st.dictionaries(WORD, ANY_TEXT), st.dictionaries(WORD.map(str.upper), ANY_TEXT))

@@ -36,23 +36,22 @@ EXTENSION = PLUGIN | {"s3-endpoint": "s3.amazonaws.com"}
 OF_EXTENSION = OF_PLUGIN | {"s3-endpoint-region"}
 
 
-def written(values: dict[str, str], folder: Path) -> Path:
+def written(values: dict[str, str], path: Path) -> Path:
     """Write a file as the originals do: a comment before each line, a colon after each key."""
-    path = folder / "as-shipped.properties"
     lines = [f"#\n# {key}, explained\n#\n{key}:{text}\n" for key, text in values.items()]
     path.write_text("\n".join(lines), encoding="latin-1")
     return path
 
 
 @pytest.mark.parametrize(
-    ("values", "options", "unit_s", "version"),
-    [(PLUGIN, (), 60, "1"), (EXTENSION, ("compatibility=hivemq-4",), 1, "4")],
+    ("values", "name", "unit_s", "version"),
+    [(PLUGIN, "s3discovery.properties", 60, "1"), (EXTENSION, "config.properties", 1, "4")],
     ids=["plugin", "extension"],
 )
 def test_a_file_as_shipped_works_unchanged(
-    tmp_path: Path, values: dict[str, str], options: tuple[str, ...], unit_s: int, version: str
+    tmp_path: Path, values: dict[str, str], name: str, unit_s: int, version: str
 ) -> None:
-    found = gather(file=written(values, tmp_path), environ={}, options=options)
+    found = gather(file=written(values, tmp_path / name), environ={})
     assert unknown_keys(found) == ()
     settings = parse(found)
     assert (settings.bucket_region, settings.bucket_name) == ("us-east-1", "hivemq")
@@ -75,7 +74,7 @@ def test_the_keys_that_are_shipped_as_comments_work_as_well(tmp_path: Path) -> N
         "s3-path-style-access": "true",
     }
     assert set(values) == OF_EXTENSION
-    found = gather(file=written(values, tmp_path), environ={}, options=("compatibility=hivemq-4",))
+    found = gather(file=written(values, tmp_path / "config.properties"), environ={})
     assert unknown_keys(found) == ()
     settings = parse(found)
     assert settings.path_style is True

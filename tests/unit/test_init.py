@@ -23,6 +23,7 @@ GOOD = {
     "file-expiration": "6h",
     "update-interval": "3h",
 }
+WRITTEN = GOOD | {"compatibility": "hivemq-3"}
 SECRET = "sEcReT-0123456789"
 FILE = Path("s3discovery.properties")
 
@@ -109,13 +110,13 @@ class TestFromOptions:
     def test_asks_nothing_where_all_is_given(self) -> None:
         result = call(**given_all(broker="amqtt"))
         assert result.exit_code == 0, result.output
-        assert written() == GOOD | {"broker": "amqtt"}
+        assert written() == WRITTEN | {"broker": "amqtt"}
         assert result.stdout.splitlines() == [f"wrote {FILE}", "next: s3discovery doctor"]
 
     def test_names_the_file_in_the_next_step(self) -> None:
         result = call("-c", "other.properties", **given_all())
         assert "next: s3discovery doctor -c other.properties" in result.stdout
-        assert written(Path("other.properties")) == GOOD
+        assert written(Path("other.properties")) == WRITTEN
 
     def test_next_step_can_be_copied(self) -> None:
         result = call("-c", "a b.properties", **given_all())
@@ -127,7 +128,7 @@ class TestFromOptions:
         FILE.symlink_to(real)
         assert call("--force", **given_all()).exit_code == 0
         assert FILE.is_symlink()
-        assert written(real) == GOOD
+        assert written(real) == WRITTEN
 
     def test_no_input_tells_all_that_is_missing(self) -> None:
         result = call("--no-input", s3_bucket_name="mesh")
@@ -169,7 +170,7 @@ class TestPlaceOfTheFile:
         assert "--force" in result.stderr
         assert FILE.read_text() == "mine"
         assert call("--force", **given_all()).exit_code == 0
-        assert written() == GOOD
+        assert written() == WRITTEN
 
     def test_asks_nothing_before_it_says_so(self) -> None:
         FILE.write_text("mine")
@@ -246,7 +247,7 @@ class TestAsking:
         # What was given wrong comes first, with the reason; after it what is missing to a choice.
         assert result.output.startswith("s3-bucket-region='us_east_1'")
         assert "[hivemq/cluster/nodes/]" not in result.output
-        assert written() == GOOD | {"credentials-type": "default", "broker": "none"}
+        assert written() == WRITTEN | {"credentials-type": "default", "broker": "none"}
 
     def test_a_secret_is_asked_for_without_echo(self) -> None:
         answers = "mesh\n" + "\n" * 5 + f"access_key\n\nAKID\n{SECRET}\n"

@@ -3,13 +3,14 @@ from pathlib import Path
 import pytest
 
 from s3discovery.errors import SettingsError
-from s3discovery.settings.config import Value
+from s3discovery.settings.config import Value, unknown_keys
 from s3discovery.settings.sources import (
     FILE_LIMIT_BYTES,
     gather,
     load_properties,
+    looks_like_hivemq_4,
     read_properties,
-    sign_of_hivemq_4,
+    unset_variables,
 )
 
 
@@ -137,34 +138,101 @@ def test_values_do_not_show_their_text() -> None:
     assert "MARKED" not in repr(gather(file=None, environ={}, options=["x=MARKED"]))
 
 
-IN_TWO_UNITS = {"file-expiration": "360", "update-interval": "180"}
+# Files of HiveMQ 4's extension.
 
 
-def sign(file: Path | None, **texts: str) -> str | None:
-    named = {name.replace("_", "-"): Value(text, "file") for name, text in texts.items()}
-    bare = {name: Value(text, "file") for name, text in IN_TWO_UNITS.items()}
-    return sign_of_hivemq_4(file, bare | named)
+def write(file: Path, *lines: str) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(lines))
+    return file
 
 
-def test_a_file_of_hivemq_4_is_known_by_what_its_extension_alone_has(tmp_path: Path) -> None:
+def test_a_file_of_the_extension_is_known_by_its_name_or_by_what_is_beside_it(tmp_path: Path) -> None:
     conf = tmp_path / "extension" / "conf"
-    conf.mkdir(parents=True)
-    file = conf / "s3.properties"
-    assert sign(file) is None
-    assert sign(file, s3_endpoint_region="eu-central-1") == "s3-endpoint-region"
-    assert sign(conf / "config.properties") == "config.properties"
-    # HiveMQ 3 had these keys too.
-    assert sign(file, s3_endpoint="http://127.0.0.1:9000", s3_path_style_access="true") is None
+    named = gather(file=write(conf / "config.properties", "update-interval:180"), environ={})
+    assert named["compatibility"] == Value("hivemq-4", "the name config.properties")
+    file = write(conf / "s3discovery.properties", "update-interval:180")
+    assert "compatibility" not in gather(file=file, environ={})
     for folder in (conf, conf.parent):
-        descriptor = folder / "hivemq-extension.xml"
-        descriptor.touch()
-        assert sign(file) == str(descriptor)
+        descriptor = write(folder / "hivemq-extension.xml")
+        assert gather(file=file, environ={})["compatibility"] == Value("hivemq-4", str(descriptor))
         descriptor.unlink()
-    assert sign(None) is None
+    assert gather(file=None, environ={}) == {}
+
+
+def test_what_says_the_unit_counts_whatever_the_file_is_called(tmp_path: Path) -> None:
+    file = write(tmp_path / "config.properties", "compatibility:hivemq-3")
+    assert texts(gather(file=file, environ={})) == {"compatibility": "hivemq-3"}
+    file = write(tmp_path / "config.properties", "update-interval:180")
+    for given in (
+        gather(file=file, environ={"S3DISCOVERY_COMPATIBILITY": "hivemq-3"}),
+        gather(file=file, environ={}, options=["compatibility=hivemq-3"]),
+    ):
+        assert given["compatibility"].text == "hivemq-3"
+
+
+EXPANDED = ("s3-bucket-name:bkt", "stage:test-${s3-bucket-name}", "file-prefix:${stage}/${gone}nodes/")
+
+
+def test_variables_are_expanded_by_the_file_itself_for_hivemq_4_alone(tmp_path: Path) -> None:
+    file = write(tmp_path / "s3discovery.properties", *EXPANDED)
+    assert texts(gather(file=file, environ={}))["file-prefix"] == "${stage}/${gone}nodes/"
+    values = gather(file=file, environ={}, options=["compatibility=hivemq-4"])
+    assert values["file-prefix"] == Value("test-bkt/nodes/", str(file), ("stage", "gone"))
+    assert unknown_keys(values) == ()
+    assert unset_variables(values) == ("gone",)
+    # Ours and what was not written for HiveMQ stays as it is.
+    values = gather(
+        file=write(file, *EXPANDED, "command:x ${stage}"),
+        environ={"S3DISCOVERY_FILE_PREFIX": "${stage}"},
+        options=["compatibility=hivemq-4", "s3-endpoint=${stage}"],
+    )
+    assert values["file-prefix"].text == values["s3-endpoint"].text == "${stage}"
+    assert values["command"].text == "x ${stage}"
 
 
 @pytest.mark.parametrize(
-    "texts",
+    ("lines", "cure"),
+    [
+        (["file-prefix:${a}", "a:${b}", "b:x${a}"], "leads back to itself"),
+        (["file-prefix:${file-prefix}"], "leads back to itself"),
+        (["file-prefix:${credentials-secret-access-key}"], "is a secret"),
+        (["file-prefix:${a}", "a:${credentials-secret-access-key}"], "is a secret"),
+        (["file-prefix:${c}", f"c:{'${b}' * 30}", f"b:{'${a}' * 30}", f"a:{'x' * 99}"], "longer than 64 KiB"),
+    ],
+)
+def test_variables_that_cannot_be_expanded_are_a_problem(tmp_path: Path, lines: list[str], cure: str) -> None:
+    file = write(tmp_path / "config.properties", "credentials-secret-access-key:MARKED", *lines)
+    with pytest.raises(SettingsError, match=cure) as caught:
+        gather(file=file, environ={})
+    assert [problem.key for problem in caught.value.problems] == ["file-prefix"]
+    assert "MARKED" not in str(caught.value)
+    # What another origin says is in force, so nothing is wrong.
+    gather(file=file, environ={"S3_FILE_PREFIX": "nodes/"})
+
+
+def test_a_secret_may_be_made_of_another(tmp_path: Path) -> None:
+    lines = ("key:MARKED", "credentials-secret-access-key:${key}", "credentials-session-token:${key}2")
+    values = gather(file=write(tmp_path / "config.properties", *lines), environ={})
+    assert values["credentials-session-token"].text == "MARKED2"
+
+
+IN_TWO_UNITS = {"file-expiration": "360", "update-interval": "180"}
+
+
+def looks(**named: str) -> bool:
+    texts = IN_TWO_UNITS | {name.replace("_", "-"): text for name, text in named.items()}
+    return looks_like_hivemq_4({name: Value(text, "file") for name, text in texts.items()})
+
+
+def test_a_guess_is_made_by_the_one_key_that_the_extension_alone_has() -> None:
+    assert looks(s3_endpoint_region="eu-central-1")
+    # HiveMQ 3 had these keys too.
+    assert not looks(s3_endpoint="http://127.0.0.1:9000", s3_path_style_access="true")
+
+
+@pytest.mark.parametrize(
+    "named",
     [
         {"compatibility": "hivemq-3"},
         {"compatibility": "hivemq-4"},
@@ -173,5 +241,5 @@ def test_a_file_of_hivemq_4_is_known_by_what_its_extension_alone_has(tmp_path: P
         {"file_expiration": "no number", "update_interval": "-1"},
     ],
 )
-def test_nothing_is_said_where_the_unit_is_sure(tmp_path: Path, texts: dict[str, str]) -> None:
-    assert sign(tmp_path / "config.properties", **texts) is None
+def test_nothing_is_guessed_where_the_unit_is_sure(named: dict[str, str]) -> None:
+    assert not looks(s3_endpoint_region="eu-central-1", **named)

@@ -205,16 +205,44 @@ def test_nothing_is_logged_for_settings_that_are_right(file: Path, caplog: pytes
     assert caplog.records == []
 
 
-def test_a_file_of_hivemq_4_read_in_minutes_is_warned_of(
+def test_a_file_of_hivemq_4_works_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = (
+        "s3-bucket-region:us-east-1",
+        "s3-bucket-name:bucket",
+        "file-expiration:0x20",
+        "update-interval:010",
+        "credentials-type:default",
+        "s3-endpoint-region:eu-central-1",
+    )
+    file = tmp_path / "config.properties"
+    file.write_text("\n".join(lines))
+    settings = Origins(file, (), {}).read()
+    assert (settings.file_prefix, settings.file_version) == ("", "4")
+    assert (settings.file_expiration_s, settings.update_interval_s) == (32, 8)
+    (record,) = caplog.records
+    assert "every object of the bucket" in record.getMessage()
+
+
+def test_what_may_be_meant_in_seconds_and_is_read_in_minutes_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = tmp_path / "config.properties"
+    file = tmp_path / "mine.properties"
     file.write_text(
         "s3-bucket-region:us-east-1\ns3-bucket-name:bucket\nfile-prefix:nodes/\n"
-        "file-expiration:360\nupdate-interval:180\n"
+        "file-expiration:360\nupdate-interval:180\ns3-endpoint-region:eu-central-1\n"
     )
     assert Origins(file, (), {}).read().file_expiration_s == 360 * 60
     assert "write compatibility:hivemq-4" in caplog.text
     caplog.clear()
     assert Origins(file, ("compatibility=hivemq-4",), {}).read().file_expiration_s == 360
     assert caplog.records == []
+
+
+def test_a_variable_that_is_nowhere_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "config.properties"
+    file.write_text(
+        "s3-bucket-region:us-east-1\ns3-bucket-name:bucket\nfile-prefix:${stage}nodes/\n"
+        "file-expiration:360\nupdate-interval:180\n"
+    )
+    assert Origins(file, (), {}).read().file_prefix == "nodes/"
+    assert "'stage'" in caplog.text

@@ -2,14 +2,14 @@
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from s3discovery.errors import DiscoveryError, Problem, SettingsError
-from s3discovery.settings.config import BY_NAME, Key, nearest_key, parse
+from s3discovery.settings.config import BY_NAME, Key, nearest_key, parse, unknown_keys
 from s3discovery.settings.keys import HIVEMQ_3
 from s3discovery.settings.kinds import WrongTextError
 from s3discovery.wiring import DEFAULT_FILE
@@ -85,18 +85,20 @@ def _given(original: Path | None, options: Iterable[str]) -> dict[str, str]:
     """Return what a file and options set; raises SettingsError for options that mean nothing."""
     from s3discovery.settings import sources
 
-    values: dict[str, str] = {}
-    if original is not None:
-        for name, text in sources.read_properties(original).items():
-            if name in BY_NAME:
-                values[name] = text
-            else:
-                click.echo(f"left out: {_unknown(name)}", err=True)
-    given = sources.gather(file=None, environ={}, options=tuple(options))
-    unknown = [Problem("-o", None, _unknown(name)) for name in given if name not in BY_NAME]
-    if unknown:
-        raise SettingsError(unknown, "options")
-    return values | {name: value.text for name, value in given.items()}
+    found = sources.gather(file=original, environ={}, options=tuple(options))
+    unknown = [name for name, _ in unknown_keys(found)]
+    if wrong := [
+        Problem("-o", None, _unknown(name)) for name in unknown if found[name].origin == sources.OPTION
+    ]:
+        raise SettingsError(wrong, "options")
+    for name in unknown:
+        click.echo(f"left out: {_unknown(name)}", err=True)
+    values = {name: value.text for name, value in found.items() if name in BY_NAME}
+    # The unit is written always: the file may get a name that is read as HiveMQ 4's.
+    always = {"compatibility": HIVEMQ_3}
+    if original is not None:  # what is missing in it has a meaning
+        always["file-prefix"] = ""
+    return always | values
 
 
 def _unknown(name: str) -> str:
@@ -106,18 +108,18 @@ def _unknown(name: str) -> str:
 
 def _complete(values: dict[str, str], *, ask: bool) -> None:
     """Bring `values` to what can be parsed, by asking; raises SettingsError where nobody may be asked."""
-    if not ask:
-        parse(values)
-    if not any(_problems(values)):
+    if not (problems := _problems(values)):
         return
-    _mend(values, [problem for problem in _problems(values) if problem.key in values])
+    if not ask:
+        raise SettingsError(problems)
+    _mend(values, [problem for problem in problems if problem.key in values])
     for name in _QUESTIONS:
         if name not in values:
             _ask(values, name)
     for name in _OF_A_TYPE.get(values["credentials-type"], ()):
         if name not in values and f"{name}-file" not in values:
             _ask(values, name)
-    while problems := list(_problems(values)):
+    while problems := _problems(values):
         _mend(values, problems)
 
 
@@ -128,11 +130,16 @@ def _mend(values: dict[str, str], problems: Iterable[Problem]) -> None:
         _ask(values, name)
 
 
-def _problems(values: Mapping[str, str]) -> Iterator[Problem]:
+def _problems(values: Mapping[str, str]) -> tuple[Problem, ...]:
+    """Return what is wrong with `values`; a new bucket wants a prefix of its own, be it an empty one."""
+    prefix = BY_NAME["file-prefix"]
+    cure = f"is missing; write for example {prefix.name}:{prefix.example}"
+    missing = () if prefix.name in values else (Problem(prefix.name, None, cure),)
     try:
         parse(values)
     except SettingsError as error:
-        yield from error.problems
+        return (*missing, *error.problems)
+    return missing
 
 
 def _ask(values: dict[str, str], name: str) -> None:

@@ -5,7 +5,7 @@ import json
 
 from s3discovery.errors import ControlError, Problem, SettingsError
 from s3discovery.settings.config import Settings
-from s3discovery.settings.kinds import is_wildcard
+from s3discovery.settings.hosts import is_wildcard
 
 _LIMIT_S = 3.0
 _ANSWER_LIMIT_BYTES = 64 * 1024

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from s3discovery.errors import Problem, SettingsError
-from s3discovery.settings import kinds
+from s3discovery.settings import durations, hosts, kinds
 from s3discovery.settings.keys import BY_NAME, CREDENTIALS_TYPES, HIVEMQ_3, HIVEMQ_4, KEYS, Key, nearest_key
 from s3discovery.settings.keys.command import Signal, Variables, command_clashes
 from s3discovery.settings.keys.hivemq import hivemq_clashes
@@ -156,10 +156,13 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """The text of a setting and where it was written, such as a file or a variable."""
+    """The text of a setting and where it was written, such as a file or a variable.
+
+    `variables` are the names that stood in it as `${name}` before they were expanded."""
 
     text: str
     origin: str
+    variables: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Without the text: it may be a secret."""
@@ -205,8 +208,11 @@ def parse(values: Mapping[str, str | Value]) -> Settings:
 
 
 def unknown_keys(values: Mapping[str, object]) -> tuple[tuple[str, str | None], ...]:
-    """Return the keys of `values` that mean nothing, each with the nearest that does, or None."""
-    return tuple((name, nearest_key(name)) for name in values if name not in BY_NAME)
+    """Return the keys of `values` that mean nothing, each with the nearest that does, or None.
+
+    What another key refers to as `${name}` does mean something."""
+    used = {name for value in values.values() if isinstance(value, Value) for name in value.variables}
+    return tuple((name, nearest_key(name)) for name in values if name not in BY_NAME and name not in used)
 
 
 def describe(settings: Settings, values: Mapping[str, str | Value]) -> tuple[Resolved, ...]:
@@ -247,9 +253,6 @@ def _contradictions(values: Mapping[str, str | Value], found: Mapping[str, Any])
     if prefix and (found.get("seed_key") or "").startswith(prefix):
         cure = "write a key that does not begin with file-prefix: HiveMQ nodes read those as node files"
         yield _problem(values, "seed-key", cure)
-    if found.get("compatibility") == HIVEMQ_4 and "${" in prefix:
-        # HiveMQ 4 expands variables: taken as it stands, the prefix would be another than its own.
-        yield _problem(values, "file-prefix", "write the value itself; ${...} is not expanded")
 
 
 def _clashing_durations(values: Mapping[str, str | Value], found: Mapping[str, Any]) -> Iterator[Problem]:
@@ -263,10 +266,8 @@ def _clashing_durations(values: Mapping[str, str | Value], found: Mapping[str, A
         cure = "write a duration longer than update-interval, or 0 for both: dead nodes would stay for ever"
         yield _problem(values, "file-expiration", cure)
     elif 0 < expiration_s <= interval_s:
-        cure = (
-            f"write less than file-expiration ({kinds.show_duration(expiration_s)}), or live nodes expire; "
-            f"this is {kinds.show_duration(interval_s)}"
-        )
+        shown = durations.show_duration(expiration_s), durations.show_duration(interval_s)
+        cure = f"write less than file-expiration ({shown[0]}), or live nodes expire; this is {shown[1]}"
         yield _problem(values, "update-interval", cure)
 
 
@@ -286,7 +287,7 @@ def _open_http(values: Mapping[str, str | Value], found: Mapping[str, Any]) -> I
         yield Problem("http-token-file", None, "leave out this or http-token: only one of them can hold")
     has_token = found.get("http_token") or found.get("http_token_file")
     host = found.get("http_address")
-    if host is not None and found.get("http_port") and not has_token and not kinds.is_loopback(host):
+    if host is not None and found.get("http_port") and not has_token and not hosts.is_loopback(host):
         cure = "write http-token or http-token-file too: others than this machine could ask there"
         yield _problem(values, "http-address", cure)
 

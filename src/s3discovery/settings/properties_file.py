@@ -31,7 +31,7 @@ def write_properties(values: Mapping[str, str]) -> str:
 def _explain(key: Key) -> Iterator[str]:
     """Yield the help of a key as comments, with its default or that there is none."""
     if key.default is not None:
-        fallback = f" Default: {key.default}."
+        fallback = f" Default: {key.default or 'empty'}."
     elif key.required:
         fallback = " Required."
     else:

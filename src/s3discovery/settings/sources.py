@@ -7,17 +7,20 @@ adds). Nothing is interpreted here; texts go on as they stand, with where they c
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import javaproperties
 
 from s3discovery.errors import Problem, SettingsError
-from s3discovery.settings.config import BY_NAME, Value
+from s3discovery.settings.config import BY_NAME, KEYS, Value
+from s3discovery.settings.hivemq_4 import KEYS_4, expand, variables
+from s3discovery.settings.keys import HIVEMQ_4
 from s3discovery.settings.kinds import WrongTextError
 
 FILE_LIMIT_BYTES = 1024 * 1024  # a settings file is a few kilobytes; more is the wrong file
 PREFIX = "S3DISCOVERY_"
+OPTION = "option -o"  # the origin of what was given so
 # Of HiveMQ 4's extension alone: the file that describes it, in its folder; its settings, in conf; one key.
 _DESCRIPTOR_4 = "hivemq-extension.xml"
 _FILE_4 = "config.properties"
@@ -87,43 +90,73 @@ def _cure_of_unreadable(error: Exception) -> str:
 def gather(*, file: Path | None, environ: Mapping[str, str], options: Sequence[str] = ()) -> dict[str, Value]:
     """Return every key that is set anywhere, unknown ones included, with its text and origin.
 
-    `options` are texts `key=value`. Raises SettingsError if the file or an option cannot be read."""
+    A file for HiveMQ 4 is read as HiveMQ 4 reads it. `options` are texts `key=value`. Raises SettingsError
+    if the file or an option cannot be read."""
     problems: list[Problem] = []
-    values: dict[str, Value] = {}
+    in_file: dict[str, Value] = {}
     if file is not None:
         try:
-            values |= {name: Value(text, str(file)) for name, text in read_properties(file).items()}
+            in_file = {name: Value(text, str(file)) for name, text in read_properties(file).items()}
         except SettingsError as error:
             problems.extend(error.problems)
-    values |= _from_environment(environ)
+    others = _from_environment(environ)
     for option in options:
         name, equals, text = option.partition("=")
         if equals and name.strip():
-            values[name.strip()] = Value(text, "option -o")
+            others[name.strip()] = Value(text, OPTION)
         else:
             # Without its value: what was meant as one may be a secret.
             problems.append(Problem("-o", None, "write key=value, such as -o poll-interval=10s"))
+    compatibility = (in_file | others).get("compatibility")
+    if file is not None and compatibility is None and (sign := _sign_of_hivemq_4(file)) is not None:
+        compatibility = in_file["compatibility"] = Value(HIVEMQ_4, sign)
+    if compatibility is not None and compatibility.text == HIVEMQ_4:
+        problems.extend(_expand(in_file, skip=others))
     if problems:
         raise SettingsError(problems)
-    return values
+    return in_file | others
 
 
-def sign_of_hivemq_4(file: Path | None, values: Mapping[str, Value]) -> str | None:
-    """Return what tells that `file` is one of HiveMQ 4's extension while it is read in HiveMQ 3's units.
+def _expand(values: dict[str, Value], skip: Container[str]) -> Iterator[Problem]:
+    """Expand the variables in what a file says, as HiveMQ 4 does: by the file's own texts, and no others."""
+    texts = {name: value.text for name, value in values.items()}
+    secrets = {key.name for key in KEYS if key.secret}
+    for name in sorted(KEYS_4.intersection(values)):
+        if name in skip or not (found := variables(texts[name])):
+            continue
+        origin = values[name].origin
+        try:
+            text = expand(texts[name], texts, hidden=() if name in secrets else secrets)
+        except WrongTextError as error:
+            yield Problem(name, None, f"{error} (set in {origin})")
+        else:
+            values[name] = Value(text, origin, found)
 
-    None if nothing does, if `compatibility` says the unit, or if no duration depends on it. A guess: the two
-    kinds of files have the same keys, but for one."""
-    if (
-        file is None
-        or "compatibility" in values
-        or not any(_has_two_meanings(*item) for item in values.items())
-    ):
-        return None
+
+def _sign_of_hivemq_4(file: Path) -> str | None:
+    """Return what tells that `file` is one of HiveMQ 4's extension; None if nothing does."""
     folder = file.absolute().parent
     for place in (folder, folder.parent):
         if os.path.exists(place / _DESCRIPTOR_4):  # noqa: PTH110 - no error for what may not be looked at
             return str(place / _DESCRIPTOR_4)
-    return _KEY_4 if _KEY_4 in values else file.name if file.name == _FILE_4 else None
+    return f"the name {_FILE_4}" if file.name == _FILE_4 else None
+
+
+def looks_like_hivemq_4(values: Mapping[str, Value]) -> bool:
+    """Tell whether durations may be meant in HiveMQ 4's unit, though nothing says so for certain.
+
+    A guess: the two kinds of files have the same keys, but for one."""
+    return (
+        "compatibility" not in values
+        and _KEY_4 in values
+        and any(_has_two_meanings(*item) for item in values.items())
+    )
+
+
+def unset_variables(values: Mapping[str, Value]) -> tuple[str, ...]:
+    """Return the names that values refer to as `${name}`, and that are nowhere."""
+    named = {name for value in values.values() for name in value.variables}
+    return tuple(sorted(named.difference(values)))
 
 
 def _has_two_meanings(name: str, value: Value) -> bool:

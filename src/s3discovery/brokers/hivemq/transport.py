@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from s3discovery.settings import kinds
+from s3discovery.settings import hosts, kinds
 from s3discovery.xml import NotXmlError, parse_xml
 
 # Source: HiveMQ Community Edition, EnvVarUtil. ENV: is the newer spelling, and may be left out.
@@ -44,23 +44,23 @@ class Transport:
 
         Raises WrongConfigError."""
         if self.external_address is not None:
-            return self._read("external-address", self.external_address, kinds.read_dialled_host)
+            return self._read("external-address", self.external_address, hosts.read_dialled_host)
         if self.bind_address is None:
             return None
-        bound = self._read("bind-address", self.bind_address, kinds.read_host)
-        return None if kinds.is_wildcard(bound) else bound
+        bound = self._read("bind-address", self.bind_address, hosts.read_host)
+        return None if hosts.is_wildcard(bound) else bound
 
     @property
     def port(self) -> int:
         """What peers dial: external-port unless it is 0, else bind-port. Raises WrongConfigError."""
         if self.external_port is not None:
-            external = self._read("external-port", self.external_port, kinds.read_bind_port)
+            external = self._read("external-port", self.external_port, hosts.read_bind_port)
             if external:
                 return external
         if self.bind_port is None:
             cure = "write the port that peers dial, such as <bind-port>7800</bind-port>"
             raise WrongConfigError(f"{self._place('bind-port')} is missing: {cure}")
-        return self._read("bind-port", self.bind_port, kinds.read_port)
+        return self._read("bind-port", self.bind_port, hosts.read_port)
 
     def _read(self, name: str, text: str, read: Callable[[str], T]) -> T:
         where = f"{self._place(name)} is {text[:_SHOWN_CHARS]!r}"

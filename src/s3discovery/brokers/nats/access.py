@@ -8,7 +8,7 @@ from s3discovery.brokers.nats.login import Login, login
 from s3discovery.brokers.nats.views import Listener, Server
 from s3discovery.errors import BrokerError
 from s3discovery.settings.config import Settings
-from s3discovery.settings.kinds import is_wildcard
+from s3discovery.settings.hosts import is_wildcard
 
 
 @dataclass(frozen=True, slots=True)

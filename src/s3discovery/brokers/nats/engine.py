@@ -25,7 +25,7 @@ from s3discovery.brokers.nats.views import Server, peer_id
 from s3discovery.clock import Clock, SystemClock
 from s3discovery.errors import BrokerError
 from s3discovery.node import Address, Member
-from s3discovery.settings.kinds import is_wildcard
+from s3discovery.settings.hosts import is_wildcard
 
 log = logging.getLogger(__name__)
 

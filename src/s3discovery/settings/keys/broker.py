@@ -1,6 +1,6 @@
 """The broker that is made to cluster, whichever it is, and amqtt."""
 
-from s3discovery.settings import kinds
+from s3discovery.settings import hosts, kinds
 from s3discovery.settings.keys.key import Key
 
 BROKER: tuple[Key, ...] = (
@@ -15,7 +15,7 @@ BROKER: tuple[Key, ...] = (
     Key(
         "amqtt-listen",
         "amqtt_listen",
-        kinds.read_listener,
+        hosts.read_listener,
         "host:port where MQTT clients connect, with broker:amqtt.",
         "0.0.0.0:1883",
         default="127.0.0.1:1883",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from s3discovery.presentation import LISTS, SINGLE
-from s3discovery.settings import kinds
+from s3discovery.settings import durations, kinds
 from s3discovery.settings.keys.key import Key
 from s3discovery.settings.kinds import WrongTextError
 from s3discovery.settings.vectors import commands_with, show_commands
@@ -114,11 +114,11 @@ COMMAND: tuple[Key, ...] = (
     Key(
         "command-timeout",
         "command_timeout_s",
-        kinds.read_poll_interval,
+        durations.read_poll_interval,
         "How long a command may take before it is ended.",
         "2m",
         default="30s",
-        show=kinds.show_duration,
+        show=durations.show_duration,
     ),
     Key(
         "output-file",

@@ -1,20 +1,20 @@
 """The members by DNS."""
 
-from s3discovery.settings import kinds
+from s3discovery.settings import hosts, kinds
 from s3discovery.settings.keys.key import Key
 
 DNS: tuple[Key, ...] = (
     Key(
         "dns-listen",
         "dns_listen",
-        kinds.read_listener,
+        hosts.read_listener,
         "host:port where the members are served by DNS (UDP and TCP); no DNS if not set.",
         "127.0.0.1:5353",
     ),
     Key(
         "dns-name",
         "dns_name",
-        kinds.read_domain,
+        hosts.read_domain,
         "Name that the members are found by in DNS.",
         "mqtt.internal.",
         default="cluster.s3discovery.",
@@ -22,7 +22,7 @@ DNS: tuple[Key, ...] = (
     Key(
         "dns-max-udp",
         "dns_max_udp",
-        kinds.read_datagram_size,
+        hosts.read_datagram_size,
         "Largest DNS datagram in bytes, 512 to 65507, for clients that do not say what they take (HiveMQ "
         "takes 4096); 1232 where the network loses fragments.",
         "1232",

@@ -1,6 +1,6 @@
 """How a cluster is formed, watched and left, with brokers whose cluster is a state of their own."""
 
-from s3discovery.settings import kinds
+from s3discovery.settings import durations, kinds
 from s3discovery.settings.keys.key import Key
 
 FORMING: tuple[Key, ...] = (
@@ -15,20 +15,20 @@ FORMING: tuple[Key, ...] = (
     Key(
         "min-cluster-timeout",
         "min_cluster_timeout_s",
-        kinds.read_wait,
+        durations.read_wait,
         "How long to wait for min-cluster-size before going on with fewer; 0 waits for ever.",
         "5m",
         default="0s",
-        show=kinds.show_duration,
+        show=durations.show_duration,
     ),
     Key(
         "stable-margin",
         "stable_margin_s",
-        kinds.read_wait,
+        durations.read_wait,
         "How long no node may have come or gone before a cluster is started.",
         "10s",
         default="5s",
-        show=kinds.show_duration,
+        show=durations.show_duration,
     ),
     Key(
         "seed-key",
@@ -41,12 +41,12 @@ FORMING: tuple[Key, ...] = (
     Key(
         "store-timeout",
         "store_timeout_s",
-        kinds.read_wait,
+        durations.read_wait,
         "How long a broker's start waits for a store that does not answer, before the node gives up; "
         "0 waits for ever. Without the store no cluster is started.",
         "10m",
         default="0s",
-        show=kinds.show_duration,
+        show=durations.show_duration,
     ),
     Key(
         "allow-reset",
@@ -70,11 +70,11 @@ FORMING: tuple[Key, ...] = (
     Key(
         "forget-after",
         "forget_after_s",
-        kinds.read_wait,
+        durations.read_wait,
         "How long a node must be both gone from the bucket and down before it counts as dead for good.",
         "30m",
         default="10m",
-        show=kinds.show_duration,
+        show=durations.show_duration,
     ),
     Key(
         "leave-on-stop",

@@ -1,20 +1,20 @@
 """The cluster over HTTP: the page, the interface for programs, metrics."""
 
-from s3discovery.settings import kinds
+from s3discovery.settings import hosts, kinds
 from s3discovery.settings.keys.key import Key
 
 HTTP: tuple[Key, ...] = (
     Key(
         "http-port",
         "http_port",
-        kinds.read_port,
+        hosts.read_port,
         "Port of the page, the HTTP interface and the metrics; none of them if not set.",
         "9119",
     ),
     Key(
         "http-address",
         "http_address",
-        kinds.read_host,
+        hosts.read_host,
         "Address that http-port is at; others than loopback need a token.",
         "0.0.0.0",  # noqa: S104 - an example, with a token
         default="127.0.0.1",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from s3discovery.settings import kinds
+from s3discovery.settings import hosts, kinds
 from s3discovery.settings.keys.key import Key
 
 _REPLICAS_LIMIT = 5  # NATS keeps no more copies of a stream
@@ -20,7 +20,7 @@ def _url(*schemes: str) -> Callable[[str], str]:
             raise kinds.WrongTextError(cure)
         if "@" in place:
             raise kinds.WrongTextError("leave out user and password; they have keys of their own")
-        kinds.read_listener(place)
+        hosts.read_listener(place)
         return text
 
     return read

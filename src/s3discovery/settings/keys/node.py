@@ -1,6 +1,6 @@
 """This node: its id and its address."""
 
-from s3discovery.settings import kinds
+from s3discovery.settings import hosts, kinds
 from s3discovery.settings.keys.key import Key
 
 NODE: tuple[Key, ...] = (
@@ -15,14 +15,14 @@ NODE: tuple[Key, ...] = (
     Key(
         "bind-address",
         "bind_address",
-        kinds.read_host,
+        hosts.read_host,
         "Address the cluster transport listens at; peers dial it unless external-address is set.",
         "10.0.0.5",
     ),
     Key(
         "bind-port",
         "bind_port",
-        kinds.read_bind_port,
+        hosts.read_bind_port,
         "Port the cluster transport listens at; 0 (any free port) only with broker:amqtt.",
         "7800",
         default="7800",
@@ -30,14 +30,14 @@ NODE: tuple[Key, ...] = (
     Key(
         "external-address",
         "external_address",
-        kinds.read_dialled_host,
+        hosts.read_dialled_host,
         "Address that peers dial, where it is not bind-address; found out if neither is set.",
         "node-1.example.com",
     ),
     Key(
         "external-port",
         "external_port",
-        kinds.read_port,
+        hosts.read_port,
         "Port that peers dial; bind-port if not set.",
         "17800",
     ),

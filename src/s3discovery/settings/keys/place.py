@@ -1,6 +1,6 @@
 """Which bucket and prefix the node files are in, and how long they count."""
 
-from s3discovery.settings import kinds
+from s3discovery.settings import durations, kinds
 from s3discovery.settings.keys.key import HIVEMQ_3, HIVEMQ_4, Key
 
 PLACE: tuple[Key, ...] = (
@@ -24,47 +24,49 @@ PLACE: tuple[Key, ...] = (
         "file-prefix",
         "file_prefix",
         kinds.read_prefix,
-        "What the key of every node file begins with; may be empty. Also read from S3_FILE_PREFIX.",
+        "What the key of every node file begins with; empty: every object of the bucket is looked at. Also "
+        "read from S3_FILE_PREFIX.",
         "hivemq/cluster/nodes/",
-        required=True,
+        default="",
     ),
     Key(
         "file-expiration",
         "file_expiration_s",
-        kinds.read_minutes,
+        durations.read_minutes,
         "Age at which a node file stands for a dead node. A bare number is minutes (hivemq-4: seconds); "
         "0 with update-interval 0 switches expiry off.",
         "360",
         required=True,
-        show=kinds.show_duration,
-        read_4=kinds.read_seconds,
+        show=durations.show_duration,
+        read_4=durations.read_seconds,
     ),
     Key(
         "update-interval",
         "update_interval_s",
-        kinds.read_minutes,
+        durations.read_minutes,
         "How often the own file is refreshed; must be shorter than file-expiration. A bare number is "
         "minutes (hivemq-4: seconds).",
         "180",
         required=True,
-        show=kinds.show_duration,
-        read_4=kinds.read_seconds,
+        show=durations.show_duration,
+        read_4=durations.read_seconds,
     ),
     Key(
         "poll-interval",
         "poll_interval_s",
-        kinds.read_poll_interval,
+        durations.read_poll_interval,
         "How often the bucket is listed, 100ms to 1d. A bare number is seconds.",
         "10s",
         default="60s",
-        show=kinds.show_duration,
+        show=durations.show_duration,
     ),
     Key(
         "compatibility",
         "compatibility",
         kinds.one_of(HIVEMQ_3, HIVEMQ_4),
-        "hivemq-3 (node files of version 1, bare numbers are minutes) or hivemq-4 (version 4, seconds). "
-        "Both versions are always read.",
+        "hivemq-3 (node files of version 1, bare numbers are minutes) or hivemq-4 (version 4, seconds; "
+        "variables are expanded). Both versions are always read. A file that is called config.properties, or "
+        "lies in the folder of HiveMQ 4's extension, is taken for hivemq-4 unless it says otherwise.",
         HIVEMQ_4,
         default=HIVEMQ_3,
     ),

@@ -3,7 +3,7 @@
 import re
 import shlex
 
-from s3discovery.settings import kinds
+from s3discovery.settings import durations
 from s3discovery.settings.keys.key import Key
 from s3discovery.settings.kinds import WrongTextError
 from s3discovery.settings.vectors import Vector, commands_with
@@ -48,10 +48,10 @@ RABBITMQ: tuple[Key, ...] = (
     Key(
         "rabbitmq-ctl-timeout",
         "rabbitmq_ctl_timeout_s",
-        kinds.read_poll_interval,
+        durations.read_poll_interval,
         "How long one run of rabbitmqctl may take before it is killed.",
         "2m",
         default="60s",
-        show=kinds.show_duration,
+        show=durations.show_duration,
     ),
 )

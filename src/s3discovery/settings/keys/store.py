@@ -1,13 +1,13 @@
 """How the store is reached, where it is not AWS as usual."""
 
-from s3discovery.settings import kinds
+from s3discovery.settings import hosts, kinds
 from s3discovery.settings.keys.key import Key
 
 STORE: tuple[Key, ...] = (
     Key(
         "s3-endpoint",
         "endpoint",
-        kinds.read_endpoint,
+        hosts.read_endpoint,
         "Address of an S3-compatible store; AWS in the bucket's region if not set.",
         "http://localhost:9000",
     ),

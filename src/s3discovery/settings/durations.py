@@ -1,0 +1,71 @@
+"""Durations in settings: a number with a unit, or a bare number in the unit of the key."""
+
+import re
+from decimal import Decimal
+
+from s3discovery.settings.hivemq_4 import decode_long
+from s3discovery.settings.kinds import WrongTextError, refuse_outer_spaces
+
+DURATION_LIMIT_S = 10 * 365 * 86_400.0  # ten years: longer is a slip of the pen, not a wish
+SHORTEST_S = 0.1  # below it a node would do nothing but ask
+POLL_LIMIT_S = 86_400.0
+_UNITS_S = {
+    "d": Decimal(86_400),
+    "h": Decimal(3_600),
+    "m": Decimal(60),
+    "s": Decimal(1),
+    "ms": Decimal("0.001"),
+}
+# \d is what Java's Character.digit takes: every decimal digit of Unicode. 40 digits: more is no number.
+_NUMBER = re.compile(r"([+-]?)(\d{1,40}(?:\.\d{1,40})?)(ms|[smhd])?")
+
+
+def read_minutes(text: str) -> float:
+    """Read a duration to seconds; a bare whole number is minutes (the original plugin's unit)."""
+    return _read_duration(text, bare="m", whole=True)
+
+
+def read_seconds(text: str) -> float:
+    """Read a duration to seconds; a bare number is seconds, hexadecimal or octal as HiveMQ 4 reads it."""
+    number = decode_long(text)
+    return _read_duration(text if number is None else str(number), bare="s", whole=True)
+
+
+def read_poll_interval(text: str) -> float:
+    """Read a duration of 0.1 s to a day; a bare number is seconds."""
+    seconds = _read_duration(text, bare="s", whole=False)
+    if not SHORTEST_S <= seconds <= POLL_LIMIT_S:
+        raise WrongTextError("write a duration from 100ms to 1d, such as 60s")
+    return seconds
+
+
+def read_wait(text: str) -> float:
+    """Read a duration to seconds, 0 included; a bare number is seconds."""
+    return _read_duration(text, bare="s", whole=False)
+
+
+def _read_duration(text: str, *, bare: str, whole: bool) -> float:
+    refuse_outer_spaces(text)
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        raise WrongTextError("write a number with a unit of ms, s, m, h or d, such as 90s or 6h")
+    sign, number, unit = match.groups()
+    if unit is None and whole and "." in number:
+        raise WrongTextError(f"write a unit with a fraction: {number}{bare}")
+    seconds = float(Decimal(number) * _UNITS_S[unit or bare])
+    if sign == "-" and seconds > 0:
+        raise WrongTextError("write a duration that is not negative; 0 switches it off")
+    if seconds >= DURATION_LIMIT_S:
+        raise WrongTextError("write less than ten years; 0 switches it off")
+    if 0 < seconds < SHORTEST_S:
+        raise WrongTextError("write at least 100ms; 0 switches it off")
+    return seconds
+
+
+def show_duration(seconds: float) -> str:
+    """Write a duration in the largest unit that makes it whole, as the readers understand it."""
+    exact = Decimal(repr(seconds))
+    for unit, length in _UNITS_S.items():
+        if exact and exact % length == 0:
+            return f"{int(exact / length)}{unit}"
+    return f"{exact.normalize():f}s"
