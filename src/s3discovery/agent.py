@@ -21,7 +21,7 @@ from s3discovery.driver import Driver
 from s3discovery.errors import DiscoveryError, UnreachableError
 from s3discovery.node import NO_METADATA, Address, Member
 from s3discovery.outputs import Outputs
-from s3discovery.running import Running, Sight
+from s3discovery.running import ClusterState, Running, Sight
 from s3discovery.settings.config import KEYS, Settings
 from s3discovery.settings.keys.command import COMMAND
 from s3discovery.settings.keys.hivemq import HIVEMQ
@@ -148,10 +148,10 @@ class Agent:
     def _sight(self) -> Sight | None:
         return self._driver.sight if self._driver is not None else None
 
-    def _cluster_state(self) -> str | None:
+    def _cluster_state(self) -> ClusterState | None:
         if self._broker is None:
             return None
-        return self._driver.state if self._driver is not None else ""
+        return self._driver.state if self._driver is not None else ClusterState()
 
     async def leave(self) -> None:
         """Take the node out of its broker's cluster for good, and end `run`.

@@ -15,8 +15,8 @@ from s3discovery.errors import BrokerError
 from s3discovery.formation.departures import Departures
 from s3discovery.formation.formation import Formation
 from s3discovery.node import Report
-from s3discovery.running import Sight
-from s3discovery.topology import SPLIT, topology
+from s3discovery.running import ClusterState, Sight
+from s3discovery.topology import topology
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Driver:
         self._formation = Formation(discovery, broker, clock) if isinstance(broker, Engine) else None
         self._departures = Departures()
         self._missed: dict[str, float] = {}  # ids that the broker does not see, and since when
-        self.state = ""
+        self.state = ClusterState()
         self._said_s = 0.0
         self.sight: Sight | None = None
         self._refused = ""
@@ -85,7 +85,7 @@ class Driver:
                 standing = await self._formation.step()
                 is_settled = standing.is_settled
                 if not standing.is_formed:
-                    self._say(standing.text, is_alarm=standing.is_alarm)
+                    self._say(ClusterState(standing.text), is_alarm=standing.is_alarm)
                     await discovery.report(Report(is_formed=False))
                     return False
             peers = discovery.peers
@@ -116,24 +116,26 @@ class Driver:
         await self._report_missing(missing)
         return is_settled and not missing
 
-    def _say(self, state: str, *, is_alarm: bool = False) -> None:
+    def _say(self, state: ClusterState, *, is_alarm: bool = False) -> None:
         now_s = self._clock.monotonic_s()
         if state == self.state and not (is_alarm and now_s - self._said_s >= _ALARM_INTERVAL_S):
             return
         level = logging.WARNING if is_alarm else logging.INFO
-        log.log(logging.ERROR if state.startswith(SPLIT) else level, "cluster %s", state)
+        log.log(logging.ERROR if state.is_split else level, "cluster %s", state.text)
         self.state, self._said_s = state, now_s
 
-    def _state(self, peers: int, missing: frozenset[str], skipped: int) -> str:
+    def _state(self, peers: int, missing: frozenset[str], skipped: int) -> ClusterState:
         """Say how far the broker's cluster is what the bucket says it should be.
 
         `peers` are those that can be; `skipped` others can not."""
         if (whole := topology(self._discovery.members)).is_split:
-            return str(whole)
+            return ClusterState(str(whole), is_split=True)
         there = f"{peers + 1 - len(missing)}/{peers + 1}"
         others = f" ({skipped} in the bucket skipped: no peers of this broker)" if skipped else ""
         names = ", ".join(repr(cluster_id) for cluster_id in sorted(missing))
-        return f"incomplete {there}{others}, waiting for {names}" if missing else f"formed {there}{others}"
+        if missing:
+            return ClusterState(f"incomplete {there}{others}, waiting for {names}")
+        return ClusterState(f"formed {there}{others}", is_formed=True)
 
     async def _report_missing(self, missing: frozenset[str]) -> None:
         now_s = self._clock.monotonic_s()

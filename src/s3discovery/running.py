@@ -16,6 +16,18 @@ class Sight:
     missing: int
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterState:
+    """What the driven broker's cluster is.
+
+    `text` is as it is logged (`formed 3/3`), empty before the first word. `is_formed`: it is all that it can
+    be now. `is_split`: what all nodes report shows parts apart."""
+
+    text: str = ""
+    is_formed: bool = False
+    is_split: bool = False
+
+
 def _no_sight() -> Sight | None:
     return None
 
@@ -24,14 +36,13 @@ def _no_sight() -> Sight | None:
 class Running:
     """What there is to tell. `settings` are those of the start; `discovery.settings` those in force.
 
-    `cluster_state` gives what the driven broker's cluster is, as logged (`formed 3/3`); empty before the
-    first word, None where no broker is driven. `leave` takes the node out of its cluster for good and ends
-    it; None for an observer. `sight` is None while unknown; `messages` are counts by what became of them."""
+    `cluster_state` is None where no broker is driven. `leave` takes the node out of its cluster for good and
+    ends it; None for an observer. `sight` is None while unknown; `messages` are counts by outcome."""
 
     settings: Settings
     discovery: Discovery
     clock: Clock
-    cluster_state: Callable[[], str | None]
+    cluster_state: Callable[[], ClusterState | None]
     leave: Callable[[], Awaitable[None]] | None = None
     sight: Callable[[], Sight | None] = _no_sight
     messages: Callable[[], Mapping[str, int]] = dict

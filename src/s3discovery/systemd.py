@@ -156,7 +156,9 @@ def status(running: Running) -> str:
         words = "waiting for the store"
     else:
         state = running.cluster_state()
-        words = f"{len(discovery.members)} members, {state}" if state else str(topology(discovery.members))
+        words = str(topology(discovery.members))
+        if state is not None and state.text:
+            words = f"{len(discovery.members)} members, {state.text}"
         if discovery.own is not None and not found.registered:
             words = f"not registered, {words}"
     return f"{words}; store: {error}"[:_STATUS_CHARS] if error is not None else words[:_STATUS_CHARS]

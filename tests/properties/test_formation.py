@@ -245,7 +245,7 @@ class World:
         begun_s = self.clock.monotonic_s()
         while self._later or self.dead or not all(map(self._is_settled, self.living.values())):
             await self.pass_time(1)
-            states = {name: node.driver.state for name, node in self.living.items()}
+            states = {name: node.driver.state.text for name, node in self.living.items()}
             assert self.clock.monotonic_s() - begun_s < LIMIT_S, f"not formed: {states}"
         settled_s = self.clock.monotonic_s() - begun_s
         await self.pass_time(4 * POLL_S)
@@ -272,7 +272,7 @@ class World:
             )
 
     def is_stray(self, node: Node) -> bool:
-        return not self.may_reset and "of its own" in node.driver.state
+        return not self.may_reset and "of its own" in node.driver.state.text
 
 
 async def simulate(seed: int, *, strikes: int) -> float:

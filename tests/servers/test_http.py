@@ -20,7 +20,7 @@ from s3discovery.errors import BrokerError, ServerError, UnreachableError
 from s3discovery.http import api, serving
 from s3discovery.http.api import Api
 from s3discovery.node import Address, Member, NodeFile
-from s3discovery.running import Running
+from s3discovery.running import ClusterState, Running
 from s3discovery.settings.config import Secret
 from s3discovery.testing import Cable, FakeClock, MemoryBucket, make_settings
 
@@ -38,7 +38,7 @@ class Node:
         self.session = session
         self.left = 0
         self.refusal: BrokerError | None = None
-        self.state: str | None = None
+        self.state: ClusterState | None = None
 
     async def put(self, cluster_id: str, host: str = "10.0.0.1", port: int = 7800) -> None:
         body = codec.encode(NodeFile("1", 1, cluster_id, Address(host, port)), "1")
@@ -128,11 +128,11 @@ async def test_health_and_readiness() -> None:
     async with node() as own, stream(own) as events:
         assert await own.ask("/healthz") == (200, {"alive": True})
         assert (await own.ask("/readyz"))[0] == 200
-        own.state = "incomplete 1/2, waiting for 'b'"
+        own.state = ClusterState("incomplete 1/2, waiting for 'b'")
         status, found = await own.ask("/readyz")
         assert (status, found["ready"]) == (503, False)
         assert "waiting for 'b'" in found["reason"]
-        own.state = "formed 2/2"
+        own.state = ClusterState("formed 2/2", is_formed=True)
         assert (await own.ask("/readyz"))[0] == 200
         own.cable.cut = UnreachableError("cut")
         assert (await events.until("store"))["answers"] is False

@@ -15,7 +15,7 @@ from s3discovery.errors import BrokerError
 from s3discovery.http import serving
 from s3discovery.metrics import Metrics
 from s3discovery.node import Address, Member, NodeFile
-from s3discovery.running import Running
+from s3discovery.running import ClusterState, Running
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
 from s3discovery.traffic import Traffic
 
@@ -44,7 +44,7 @@ async def node(**settings: str) -> AsyncIterator[str]:
     read = make_settings(http_port="1", **settings)
     own = Member("own", Address("10.0.0.9", 7800))
     async with Discovery(read, bucket, own, clock=clock) as discovery:
-        running = Running(read, discovery, clock, lambda: "formed 4/4", leave)
+        running = Running(read, discovery, clock, lambda: ClusterState("formed 4/4", is_formed=True), leave)
         async with serving(0, running, Metrics(running, traffic).render) as (host, port):
             yield f"http://{host}:{port}"
 

@@ -9,7 +9,7 @@ from s3discovery.discovery import Discovery
 from s3discovery.errors import UnreachableError
 from s3discovery.metrics import DESCRIPTIONS, Metrics
 from s3discovery.node import Address, Member, NodeFile
-from s3discovery.running import Running, Sight
+from s3discovery.running import ClusterState, Running, Sight
 from s3discovery.testing import Cable, FakeClock, MemoryBucket, make_settings
 from s3discovery.traffic import Traffic
 
@@ -53,8 +53,9 @@ async def test_every_metric_is_documented_and_true(traffic: Traffic) -> None:
     own = Member("own", Address("10.0.0.9", 7800), {"curve": "key"})
     async with Discovery(settings, cable, own, clock=clock) as discovery:
         await clock.settle()
+        state = ClusterState("formed 2/2", is_formed=True)
         running = Running(
-            settings, discovery, clock, lambda: "formed 2/2", None, lambda: Sight(2, 1), lambda: {"sent": 7}
+            settings, discovery, clock, lambda: state, None, lambda: Sight(2, 1), lambda: {"sent": 7}
         )
         metrics = Metrics(running, traffic)
         found = read(metrics)

@@ -28,7 +28,7 @@ from s3discovery.errors import CodecError, UnreachableError
 from s3discovery.http import serving
 from s3discovery.http.page import assembled
 from s3discovery.node import NO_METADATA, Address, Member, NodeFile, check_cluster_id
-from s3discovery.running import Running
+from s3discovery.running import ClusterState, Running
 from s3discovery.testing import HOSTILE_TEXTS, Cable, FakeClock, MemoryBucket, make_settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -73,7 +73,7 @@ class Agent:
     base: str
     bucket: MemoryBucket
     cable: Cable
-    state: str | None = None
+    state: ClusterState | None = None
     number: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def plant(self, cluster_id: str, host: str = "10.0.0.1", *, age_s: float = 0, **metadata: str) -> None:
@@ -558,7 +558,7 @@ async def test_screenshots(browser: Browser, scene: str, scheme: str) -> None:
     count = int(scene.split("-", maxsplit=1)[0]) if scene[0].isdigit() else 8
     size = (390, 844) if scene == "phone" else (1280, 860)
     async with agent(file_expiration="6h", update_interval="3h", poll_interval="1s") as own:
-        own.state = f"formed {count}/{count}"
+        own.state = ClusterState(f"formed {count}/{count}", is_formed=True)
         names = [f"broker-{number}" for number in range(1, count)]
         sides = names[: len(names) // 2], names[len(names) // 2 :]
         for number, name in enumerate(names):

@@ -74,10 +74,10 @@ class TestMesh:
         caplog.set_level(logging.INFO)
         async with stage.run(RecordingBroker(), "a") as (_, driver):
             await stage.clock.advance(30)
-            assert driver.state == "formed 1/1"
+            assert driver.state.text == "formed 1/1"
             async with stage.run(RecordingBroker(), "b"):
                 await stage.clock.advance(30)
-                assert driver.state == "formed 2/2"
+                assert driver.state.text == "formed 2/2"
         assert logged(caplog, "cluster formed 1/1") == 1
 
     async def test_a_difference_is_reported_when_it_lasts(self, stage: Stage) -> None:
@@ -90,7 +90,7 @@ class TestMesh:
             await stage.clock.advance(10)
             cluster, broker.cluster = broker.cluster, blind  # type: ignore[method-assign]
             await stage.clock.advance(8)
-            assert driver.state == "incomplete 1/2, waiting for 'b'"
+            assert driver.state.text == "incomplete 1/2, waiting for 'b'"
             assert discovery.own is not None
             assert not discovery.own.report.missing
             await stage.clock.advance(12)
@@ -98,15 +98,15 @@ class TestMesh:
             broker.cluster = cluster  # type: ignore[method-assign]
             await stage.clock.advance(3)
             assert not discovery.own.report.missing
-            assert driver.state == "formed 2/2"
+            assert driver.state.text == "formed 2/2"
 
     async def test_what_the_broker_sees_is_looked_at_while_the_store_is_down(self, stage: Stage) -> None:
         broker = RecordingBroker()
         async with stage.run(broker, "a") as (_, driver), stage.run(RecordingBroker(), "b"):
-            await stage.until(lambda: driver.state == "formed 2/2")
+            await stage.until(lambda: driver.state.text == "formed 2/2")
             stage.store.outage = UnreachableError("no answer")
             broker.never_seen = frozenset({"b"})
-            await stage.until(lambda: driver.state == "incomplete 1/2, waiting for 'b'", limit_s=15)
+            await stage.until(lambda: driver.state.text == "incomplete 1/2, waiting for 'b'", limit_s=15)
 
     async def test_a_refusal_is_told_once_and_tried_again(
         self, stage: Stage, caplog: pytest.LogCaptureFixture
@@ -129,7 +129,7 @@ class TestEngine:
             assert engine.applied == []
             assert discovery.own is not None
             assert discovery.own.report.is_formed is False
-            assert driver.state == "waiting for 1 more node (1/2, min-cluster-size)"
+            assert driver.state.text == "waiting for 1 more node (1/2, min-cluster-size)"
 
     async def test_a_refusal_is_tried_again_soon(self, stage: Stage) -> None:
         engine = FakeEngine(stage.clusters, "a")
@@ -137,7 +137,7 @@ class TestEngine:
         async with stage.run(engine, "a", poll_interval="1h", file_expiration="9h") as (_, driver):
             await stage.clock.advance(10)
             engine.failure = None
-            await stage.until(lambda: driver.state == "formed 1/1", 10)
+            await stage.until(lambda: driver.state.text == "formed 1/1", 10)
 
     async def test_one_that_cannot_tell_its_cluster_is_formed_all_the_same(self, stage: Stage) -> None:
         engine = FakeEngine(stage.clusters, "a")
@@ -154,7 +154,7 @@ class TestEngine:
     async def test_leaving_ends_the_driving(self, stage: Stage) -> None:
         engine = FakeEngine(stage.clusters, "a")
         async with stage.run(engine, "a") as (_, driver):
-            await stage.until(lambda: driver.state == "formed 1/1")
+            await stage.until(lambda: driver.state.text == "formed 1/1")
             await driver.leave()
             asked = len(engine.asked)
             await stage.clock.advance(60)
@@ -172,7 +172,7 @@ class TestDepartures:
         stage.clusters.running |= {"a"}
         stage.clusters.join("dead", "a")
         async with stage.run(engine, "a", **values) as (_, driver):
-            await stage.until(lambda: driver.state == "formed 1/1")
+            await stage.until(lambda: driver.state.text == "formed 1/1")
             yield engine, driver
 
     async def test_the_dead_are_forgotten_if_that_is_wanted(
@@ -209,7 +209,7 @@ class TestDepartures:
             engine.forget = refuse  # type: ignore[method-assign]
             await stage.clock.advance(90)
             assert logged(caplog, "dead node could not be forgotten") == 1
-            assert driver.state == "formed 1/1"
+            assert driver.state.text == "formed 1/1"
             engine.forget = forget  # type: ignore[method-assign]
             await stage.clock.advance(20)
             assert stage.clusters.of("a") == {"a"}

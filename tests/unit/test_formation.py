@@ -50,7 +50,7 @@ class Node:
 
     @property
     def state(self) -> str:
-        return self.driver.state
+        return self.driver.state.text
 
     @property
     def is_formed(self) -> bool:

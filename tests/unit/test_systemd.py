@@ -8,7 +8,7 @@ import pytest
 from s3discovery.discovery import Status
 from s3discovery.errors import UnreachableError
 from s3discovery.node import Address, Member
-from s3discovery.running import Running
+from s3discovery.running import ClusterState, Running
 from s3discovery.systemd import Pulse, Systemd, is_up, status
 from s3discovery.testing import FakeClock, make_settings
 
@@ -25,7 +25,8 @@ class Found:
 
 
 def running(found: Found, state: str | None = None) -> Running:
-    return Running(make_settings(), cast("Any", found), FakeClock(), lambda: state)
+    told = None if state is None else ClusterState(state)
+    return Running(make_settings(), cast("Any", found), FakeClock(), lambda: told)
 
 
 def test_up_is_registered_and_listed() -> None:

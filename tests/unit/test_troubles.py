@@ -11,6 +11,7 @@ from s3discovery.node import Address, Member, Report
 from s3discovery.observation.journal import KINDS, Journal
 from s3discovery.observation.moment import Moment
 from s3discovery.observation.troubles import BAD, NOTE, WARNING, Trouble, length, troubles
+from s3discovery.running import ClusterState
 
 NOW_S = 1_800_000_000.0
 
@@ -29,7 +30,7 @@ CALM = Moment(
     expiration_s=60.0,
     update_interval_s=20.0,
     poll_interval_s=2.0,
-    cluster_state="formed 2/2",
+    cluster_state=ClusterState("formed 2/2", is_formed=True),
     bucket="bucket",
     prefix="nodes/",
 )
@@ -83,12 +84,12 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
         ),
         (with_members(), "empty", NOTE, "Nobody is there"),
         (
-            replace(CALM, cluster_state="incomplete 1/2, waiting for 'b'"),
+            replace(CALM, cluster_state=ClusterState("incomplete 1/2, waiting for 'b'")),
             "broker",
             WARNING,
             "waiting for 'b'",
         ),
-        (replace(CALM, cluster_state=""), "broker", WARNING, "not there yet"),
+        (replace(CALM, cluster_state=ClusterState()), "broker", WARNING, "not there yet"),
         (with_members(member("a"), member("b", age_s=30)), "late", WARNING, "1 node is late: b"),
         (
             with_members(member("a"), member("b", report=Report(False))),
@@ -127,7 +128,11 @@ def test_each_by_itself(moment: Moment, kind: str, severity: str, words: str) ->
 def test_the_worst_comes_first_and_long_lists_are_cut() -> None:
     members = [member(f"n{number}", age_s=40) for number in range(9)]
     every = troubles(
-        replace(with_status(skew_s=99.0, rival=member("a")), members=frozenset(members), cluster_state="")
+        replace(
+            with_status(skew_s=99.0, rival=member("a")),
+            members=frozenset(members),
+            cluster_state=ClusterState(),
+        )
     )
     assert [trouble.severity for trouble in every] == [BAD, WARNING, WARNING, WARNING]
     late = next(trouble for trouble in every if trouble.kind == "late")

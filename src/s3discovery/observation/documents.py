@@ -58,7 +58,7 @@ def status_document(moment: Moment) -> dict[str, Any]:
             "groups": [list(group) for group in found.groups],
             "waiting": list(found.waiting),
             "gaps": [list(gap) for gap in found.gaps],
-            "broker": moment.cluster_state,
+            "broker": None if moment.cluster_state is None else moment.cluster_state.text,
         },
         "store": {
             "answers": status.error is None,
@@ -93,8 +93,9 @@ def is_ready(moment: Moment, *, is_node: bool) -> tuple[bool, str]:
     limit_s = moment.expiration_s or 10 * moment.poll_interval_s
     if status.error is not None and listed_s_ago > limit_s:
         return False, f"no complete listing for {listed_s_ago:.0f} s"
-    if moment.cluster_state is not None and not moment.cluster_state.startswith("formed"):
-        return False, f"broker: {moment.cluster_state or 'not there yet'}"
+    state = moment.cluster_state
+    if state is not None and not state.is_formed:
+        return False, f"broker: {state.text or 'not there yet'}"
     return True, "ready"
 
 

@@ -91,7 +91,10 @@ def _changes(before: Moment | None, now: Moment) -> Iterator[tuple[str, dict[str
         yield "store", {"answers": error is None, "error": None if error is None else str(error)}
     states = [str(topology(moment.members)) for moment in (before, now)]
     if states[0] != states[1] or before.cluster_state != now.cluster_state:
-        yield "cluster", {"state": states[1], "broker": now.cluster_state}
+        yield (
+            "cluster",
+            {"state": states[1], "broker": None if now.cluster_state is None else now.cluster_state.text},
+        )
     for key, reason in sorted(now.status.problems.items()):
         if before.status.problems.get(key) != reason:
             yield "skipped", {"key": key, "reason": reason}

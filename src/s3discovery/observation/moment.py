@@ -6,6 +6,7 @@ from typing import Self
 from s3discovery.clock import Clock
 from s3discovery.discovery import Discovery, Status
 from s3discovery.node import Member
+from s3discovery.running import ClusterState
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,12 @@ class Moment:
     expiration_s: float
     update_interval_s: float
     poll_interval_s: float
-    cluster_state: str | None
+    cluster_state: ClusterState | None
     bucket: str
     prefix: str
 
     @classmethod
-    def of(cls, discovery: Discovery, clock: Clock, cluster_state: str | None = None) -> Self:
+    def of(cls, discovery: Discovery, clock: Clock, cluster_state: ClusterState | None = None) -> Self:
         """Return what `discovery` knows now."""
         settings = discovery.settings
         return cls(

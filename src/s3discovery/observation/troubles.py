@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from s3discovery.node import Member
 from s3discovery.observation.moment import Moment
-from s3discovery.topology import SPLIT, Topology, topology
+from s3discovery.topology import Topology, topology
 
 BAD, WARNING, NOTE = "bad", "warning", "note"
 SEVERITIES = (BAD, WARNING, NOTE)
@@ -142,11 +142,11 @@ def _of_the_cluster(moment: Moment, found: Topology) -> Iterator[Trouble]:
             "Give them a minute; then read the log of a node that waits.",
         )
     state = moment.cluster_state
-    if state is not None and not state.startswith(("formed", SPLIT)):
+    if state is not None and not (state.is_formed or state.is_split):
         yield Trouble(
             "broker",
             WARNING,
-            f"The broker of this node: {state}" if state else "The broker of this node is not there yet",
+            f"The broker of this node{f': {state.text}' if state.text else ' is not there yet'}",
             "It is tried again at every poll.",
             "Read the log of this node and of its broker.",
         )
