@@ -14,7 +14,7 @@ from s3discovery.cli import main as commands
 from s3discovery.http import openapi
 from s3discovery.metrics import DESCRIPTIONS
 from s3discovery.observation.journal import KINDS
-from s3discovery.settings.keys import KEYS, Key
+from s3discovery.settings.keys import FIXED, KEYS, Key
 
 ROOT = Path(__file__).parents[1]
 _NOTE = "<!-- Made by docs/generate.py from the code; do not edit. -->"
@@ -36,13 +36,15 @@ def _settings() -> Iterator[str]:
         "Written in `s3discovery.properties` (Java properties syntax), as a variable `S3DISCOVERY_<KEY>` "
         "(upper case, `_` for `-`), or as an option `-o key=value`. An option wins over a variable, that "
         "over the file. Durations take a suffix `ms`, `s`, `m`, `h` or `d`. `s3discovery config` shows what "
-        "is in force."
+        "is in force. A running node follows its file, within a second; what is marked *at the start* waits "
+        "for its next start, and the log names it."
     )
     yield ""
     yield "| key | default | meaning | example |"
     yield "|---|---|---|---|"
     for key in KEYS:
-        yield f"| `{key.name}` | {_default(key)} | {key.help} | `{key.example}` |"
+        mark = " *At the start.*" if key in FIXED else ""
+        yield f"| `{key.name}` | {_default(key)} | {key.help}{mark} | `{key.example}` |"
     yield ""
 
 

@@ -23,26 +23,13 @@ from s3discovery.node import NO_METADATA, Address, Member
 from s3discovery.outputs import Outputs
 from s3discovery.running import ClusterState, Running, Sight
 from s3discovery.settings.config import KEYS, Settings
-from s3discovery.settings.keys.command import COMMAND
-from s3discovery.settings.keys.hivemq import HIVEMQ
-from s3discovery.settings.keys.nats import NATS
+from s3discovery.settings.keys import FIXED
 from s3discovery.settings.keys.ownership import OWNERSHIP
 
 log = logging.getLogger(__name__)
 
 # How often the settings file is looked at: a stat costs microseconds, and nobody waits for less.
 _WATCH_INTERVAL_S = 1.0
-# Settings that a running broker was started with, and the bucket that it was found by.
-_FIXED = (
-    "broker",
-    "bind_address",
-    "bind_port",
-    "amqtt_listen",
-    "amqtt_config",
-    "log_format",
-    *(key.attribute for key in (*COMMAND, *NATS, *HIVEMQ)),
-)
-_NAMES = {key.attribute: key.name for key in KEYS}
 _OF_BUCKET = tuple(
     key.attribute for key in KEYS if key in OWNERSHIP or key.name.startswith(("s3-", "credentials-", "java-"))
 )
@@ -311,14 +298,12 @@ class Agent:
 
     def _without_fixed(self, settings: Settings, changed: Settings) -> Settings:
         """Return `changed` with what only a restart can change left as it is."""
-        kept = {
-            name: getattr(settings, name)
-            for name in _FIXED
-            if getattr(settings, name) != getattr(changed, name)
-        }
-        if kept:
-            log.warning("settings wait for a restart keys=%s", ",".join(_NAMES[name] for name in kept))
-        return replace(changed, **kept)
+        waiting = [
+            key for key in FIXED if getattr(settings, key.attribute) != getattr(changed, key.attribute)
+        ]
+        if waiting:
+            log.warning("settings wait for a restart keys=%s", ",".join(key.name for key in waiting))
+        return replace(changed, **{key.attribute: getattr(settings, key.attribute) for key in waiting})
 
 
 def _log_durations(settings: Settings) -> None:

@@ -22,7 +22,10 @@ def parse_xml(body: bytes) -> tuple[ET.Element, str]:
     try:
         parser.feed(body)
         root = parser.close()
-    except ET.ParseError as error:
+    except NotXmlError:
+        raise
+    except (ET.ParseError, LookupError, ValueError) as error:
+        # The last two: an encoding that is unknown, or that expat cannot read.
         raise NotXmlError(f"no well-formed XML ({error})") from error
     space, brace, _ = root.tag.rpartition("}")
     return root, space + brace

@@ -16,6 +16,8 @@ from s3discovery.discovery import Discovery
 from s3discovery.errors import AddressError, BrokerError, Problem, SettingsError, UnreachableError
 from s3discovery.node import NO_METADATA, Address, NodeFile
 from s3discovery.settings.config import Settings
+from s3discovery.settings.keys import FIXED, KEYS
+from s3discovery.settings.keys.ownership import OWNERSHIP
 from s3discovery.testing import Cable, FakeClock, MemoryBucket, RecordingBroker, make_settings
 
 POLL_S = 5
@@ -394,7 +396,7 @@ class TestSettings:
         async with machine.running():
             machine.change(replace(machine.settings, broker="amqtt", bind_port=9000, file_prefix="moved/"))
             await machine.clock.advance(1.5)
-            assert messages(caplog, "settings wait") == ["settings wait for a restart keys=broker,bind-port"]
+            assert messages(caplog, "settings wait") == ["settings wait for a restart keys=bind-port,broker"]
             assert machine.bucket.keys == {"moved/a"}
 
     async def test_what_needs_a_restart_stays_as_it_was(self, machine: Machine) -> None:
@@ -509,3 +511,29 @@ class TestEnd:
         async with machine.running():
             machine.bucket.plant("nodes/a", body("a", port=9999))
         assert machine.bucket.keys == {"nodes/a"}
+
+
+# What a running node follows at once; all other keys wait for its next start.
+FOLLOWED = {
+    *(key.name for key in KEYS if key.name.startswith(("s3-", "credentials-", "java-"))),
+    *(key.name for key in OWNERSHIP),
+    "file-prefix",
+    "file-expiration",
+    "update-interval",
+    "poll-interval",
+    "compatibility",
+    "cluster-id",
+    "external-address",
+    "external-port",
+    "min-cluster-size",
+    "min-cluster-timeout",
+    "stable-margin",
+    "seed-key",
+    "forget-dead",
+    "forget-after",
+    "leave-on-stop",
+}
+
+
+def test_every_setting_is_followed_or_named_as_waiting_for_a_restart() -> None:
+    assert {key.name for key in KEYS} - {key.name for key in FIXED} == FOLLOWED

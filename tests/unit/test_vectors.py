@@ -43,6 +43,7 @@ def test_a_text_becomes_argument_vectors(text: str, commands: object) -> None:
         ("[1]", "texts alone"),
         ('[["a"], "b"]', "texts alone"),
         ('["a"', "no JSON"),
+        ("[" * 100_000, "no JSON"),
         ('["a", "\\u0000"]', "no NUL"),
         ("a " + "b" * 20_000, "at most"),
         ("{own_host} a", "program itself"),

@@ -81,7 +81,7 @@ def _from_words(text: str) -> Commands:
 def _from_json(text: str) -> Commands:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WrongTextError(f"this is no JSON ({error}); {_FORMS}") from error
     rows = value if value and all(isinstance(row, list) for row in value) else [value]
     if not all(isinstance(word, str) for row in rows for word in row):

@@ -25,6 +25,7 @@ from s3discovery.settings.keys.store import STORE
 __all__ = [
     "BY_NAME",
     "CREDENTIALS_TYPES",
+    "FIXED",
     "HIVEMQ_3",
     "HIVEMQ_4",
     "KEYS",
@@ -50,6 +51,12 @@ KEYS: tuple[Key, ...] = (
     *SERVICE,
 )
 BY_NAME = {key.name: key for key in KEYS}
+_ALONE = ("bind-address", "bind-port", "control-socket", "allow-reset", "store-timeout")
+_TOGETHER = (BROKER, RABBITMQ, NATS, HIVEMQ, COMMAND, DNS, HTTP, SERVICE)
+# What a node is started with: a change waits for its next start.
+FIXED: tuple[Key, ...] = tuple(
+    key for key in KEYS if key.name in _ALONE or any(key in topic for topic in _TOGETHER)
+)
 
 
 def nearest_key(name: str) -> str | None:
