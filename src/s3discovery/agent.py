@@ -76,6 +76,7 @@ class Agent:
         self._driver: Driver | None = None
         self._outputs: Outputs | None = None
         self._left = asyncio.Event()
+        self._leaving = asyncio.Lock()
         self._reload_asked = False
         self._open_buckets: list[AsyncExitStack] = []
 
@@ -107,7 +108,7 @@ class Agent:
                 settings,
                 discovery,
                 self._parts.clock,
-                self._cluster_state,
+                self.cluster_state,
                 self.leave,
                 self._sight,
                 self._messages,
@@ -135,7 +136,10 @@ class Agent:
     def _sight(self) -> Sight | None:
         return self._driver.sight if self._driver is not None else None
 
-    def _cluster_state(self) -> ClusterState | None:
+    def cluster_state(self) -> ClusterState | None:
+        """Return what the driven broker's cluster is; None where no broker is driven."""
+        if self._leaving.locked() or self._left.is_set():
+            return ClusterState("leaving", is_whole=True)
         if self._broker is None:
             return None
         return self._driver.state if self._driver is not None else ClusterState()
@@ -143,10 +147,14 @@ class Agent:
     async def leave(self) -> None:
         """Take the node out of its broker's cluster for good, and end `run`.
 
-        Raises BrokerError if the broker refuses; then everything stays as it is."""
-        if self._driver is not None:
-            await self._driver.leave()
-        self._left.set()
+        Raises BrokerError if the broker refuses; then everything stays as it is. Who asks while it leaves
+        already waits for that."""
+        async with self._leaving:
+            if self._driver is not None:
+                await self._driver.leave()
+            if self._discovery is not None:
+                self._discovery.depart()
+            self._left.set()
 
     def reload(self) -> None:
         """Have the settings read again now, even if their file looks as it did."""

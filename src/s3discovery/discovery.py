@@ -50,14 +50,13 @@ _SURVEY_RETRY_LIMIT_S = 3600.0  # a store that refuses to say what it honours ne
 class Status:
     """How discovery is doing.
 
-    `registered`: the own file is in the bucket (False for an observer). `error` is why the last poll
-    failed and `write_error` why the last write of the own file did; None when all is well. `listed_s` is
-    our monotonic time of the last complete listing. `read_error` is why some file could not be read at the
-    last poll. `rival` is another process that uses our cluster id.
-    `problems` by key are files that cannot be used, and why. `skew_s`: the local wall clock is ahead of
-    S3's by so much. `capabilities` is what the store honours, unknown to an observer.
-    `credentials_until_s` is when the credentials in use end, by their issuer's clock (Unix seconds); None:
-    never, as far as is known."""
+    `registered`: the own file is in the bucket and not expired (False for an observer). `error` is why the
+    last poll failed and `write_error` why the last write of the own file did; None when all is well.
+    `listed_s` is our monotonic time of the last complete listing. `read_error` is why some file could not be
+    read at the last poll. `rival` is another process that uses our cluster id. `problems` by key are files
+    that cannot be used, and why. `skew_s`: the local wall clock is ahead of S3's by so much. `capabilities`
+    is what the store honours, unknown to an observer. `credentials_until_s` is when the credentials in use
+    end, by their issuer's clock (Unix seconds); None: never, as far as is known."""
 
     registered: bool = False
     error: DiscoveryError | None = None
@@ -90,6 +89,7 @@ class Discovery:
         self._view = View()
         self._before: View | None = View(monotonic_s=self._clock.monotonic_s())
         self._files = KnownFiles(bucket, settings.file_prefix)
+        self._missing_after: int | None = None  # writes of the own file, when a listing did not show it
         self._error: DiscoveryError | None = None
         self._write_error: DiscoveryError | None = None
         self._clear_error: DiscoveryError | None = None
@@ -105,6 +105,7 @@ class Discovery:
         self._nudged = False
         self._allowance = schedule.NudgeAllowance()
         self._left = False
+        self._departs = False
         self._tasks = asyncio.TaskGroup()
         self._loops: list[asyncio.Task[None]] = []
 
@@ -137,7 +138,7 @@ class Discovery:
     def status(self) -> Status:
         own = self._own
         return Status(
-            registered=own is not None and own.is_written,
+            registered=own is not None and self._is_registered(own),
             error=self._error,
             write_error=self._write_error,
             read_error=self._files.failure,
@@ -150,6 +151,11 @@ class Discovery:
                 self._bucket.credentials_expire_s if isinstance(self._bucket, Expiring) else None
             ),
         )
+
+    def _is_registered(self, own: OwnFile) -> bool:
+        """Tell whether the others count the own file, as far as we know."""
+        is_gone = own.writes == self._missing_after or own.has_expired(self._settings.file_expiration_s)
+        return own.is_written and not is_gone
 
     @property
     def now_s(self) -> float | None:
@@ -228,6 +234,10 @@ class Discovery:
         self._poll_due.set()
         self._refresh_due.set()
 
+    def depart(self) -> None:
+        """Have the end be a departure for good: the own file goes, whatever leave-on-stop says."""
+        self._departs = True
+
     async def report(self, report: Report) -> None:
         """Say in the own file what the broker's cluster is; written at once if it is news.
 
@@ -237,7 +247,7 @@ class Discovery:
 
     async def _replace_own(self, own: OwnFile, *, moved: bool) -> None:
         """Write the own file where it belongs now, and only then take the old one away."""
-        old, self._own = self._own, own
+        old, self._own, self._missing_after = self._own, own, None
         if old is not None:
             if moved or old.key != own.key:
                 self._outdated.append(old)
@@ -295,7 +305,8 @@ class Discovery:
         """Take the own file away first, under the lock of writes: no write of ours can come after it."""
         try:
             # At once, so that it takes as long as one of them at most.
-            own = [self._own] if self._own is not None and self._settings.leave_on_stop else []
+            goes = self._departs or self._settings.leave_on_stop
+            own = [self._own] if self._own is not None and goes else []
             await asyncio.gather(*(self._leave(each) for each in (*own, *self._outdated)))
         finally:
             self._left = True
@@ -449,6 +460,7 @@ class Discovery:
         now_s = listing.server_time_s
         if own is not None:
             now_s = own.store_time_s(own_entry, monotonic_s, now_s)
+            self._missing_after = writes if own_entry is None else None
         self._note_skew(listing)
         await self._files.read_new(listing, own_key)
         view = membership.assess(

@@ -24,12 +24,15 @@ _CONNECT_INTERVAL_S = 1.0
 _WITHOUT_POLLS = 1.5  # poll intervals: longer than from one poll to the next
 # A difference shorter than this is a join on its way: not worth a write of the own file.
 _REPORT_MARGIN_S = 10.0
+_REFUSALS_BELIEVED = 2
+_PATIENCE = 10  # refusals, one after the other, until a broker is asked less and less often
 _ALARM_INTERVAL_S = 600.0  # between two warnings of a state that does not end by itself
+_LISTING_LIMIT_S = 10.0  # for a listing out of turn
 _GAP_SLACK_S = 10.0  # what a listing and a look at the broker may take, beyond two intervals between polls
 
 
 class Driver:
-    """Keeps one broker in step with discovery. `state` is what was last logged of its cluster."""
+    """Keeps one broker in step with discovery. `state`: what its cluster is; `sight`: whom it sees itself."""
 
     def __init__(
         self, discovery: Discovery, broker: Broker, clock: Clock, child: Child | None = None
@@ -44,9 +47,12 @@ class Driver:
         self._departures = Departures()
         self._missed: dict[str, float] = {}  # ids that the broker does not see, and since when
         self.state = ClusterState()
+        self._said = self.state
         self._said_s = 0.0
         self.sight: Sight | None = None
         self._refused = ""
+        self._refusals = 0  # one after the other
+        self._was_whole = False
         self._warned: frozenset[str] = frozenset()
 
     async def run(self) -> None:
@@ -57,13 +63,19 @@ class Driver:
             # A broker needs a moment to connect; nobody waits for the next poll to be told that it has. And
             # while the store is down, its cluster is looked at as often as else.
             settled_s = _WITHOUT_POLLS * self._discovery.settings.poll_interval_s
-            wait_s = settled_s if settled else _CONNECT_INTERVAL_S
+            wait_s = settled_s if settled else min(settled_s, self._connect_interval_s())
             if await sleep_unless(self._clock, wait_s, self._discovery.polled(polls)):
                 polls = self._discovery.polls
+
+    def _connect_interval_s(self) -> float:
+        """Return when to look again at a broker that is not there yet: later, the more it refuses."""
+        return _CONNECT_INTERVAL_S * 2.0 ** min(max(0, self._refusals - _PATIENCE), 10)
 
     async def leave(self) -> None:
         """Take the node out of its broker's cluster, and drive it no more; raises BrokerError."""
         async with self._turn:
+            if self._has_left:
+                return
             if self._formation is not None:
                 await self._formation.leave()
             elif isinstance(self._broker, Leaver):
@@ -85,6 +97,7 @@ class Driver:
                 standing = await self._formation.step()
                 is_settled = standing.is_settled
                 if not standing.is_formed:
+                    self._refusals = 0
                     self._say(ClusterState(standing.text), is_alarm=standing.is_alarm)
                     await discovery.report(Report(is_formed=False))
                     return False
@@ -96,16 +109,17 @@ class Driver:
             if isinstance(broker, Engine):
                 await self._note_departures(broker)
         except BrokerError as error:
-            if str(error) != self._refused:
-                log.error("broker refused its peers, trying again at the next poll error=%s", error)
-            self._refused = str(error)
+            self._note_refusal(error)
             self._departures = Departures()  # who is down has to be known all the time
             # A broker that starts or restarts is not there yet: worth a look before the next poll.
             return self._formation is None
-        self._refused = ""
+        self._refused, self._refusals = "", 0
         if seen is None or not discovery.polls:
+            self.sight = None
             if self._formation is not None:
                 await discovery.report(Report(is_formed=True))
+            elif discovery.polls:
+                self._say(_told_of(len(peers)))
             return is_settled
         possible = frozenset(peer.cluster_id for peer in peers) - broker.skipped
         missing = possible - seen
@@ -116,26 +130,51 @@ class Driver:
         await self._report_missing(missing)
         return is_settled and not missing
 
+    def _note_refusal(self, error: BrokerError) -> None:
+        """Log what is new. After two in a row what was seen is outdated; after one it may just restart."""
+        if str(error) != self._refused:
+            log.error("broker refused its peers, trying again at the next poll error=%s", error)
+        self._refused = str(error)
+        self._refusals += 1
+        if self._refusals >= _REFUSALS_BELIEVED:
+            self.state, self.sight = ClusterState(f"not known, as the broker refuses: {error}"), None
+
     def _say(self, state: ClusterState, *, is_alarm: bool = False) -> None:
         now_s = self._clock.monotonic_s()
-        if state == self.state and not (is_alarm and now_s - self._said_s >= _ALARM_INTERVAL_S):
+        self.state = state
+        if state == self._said and not (is_alarm and now_s - self._said_s >= _ALARM_INTERVAL_S):
             return
         level = logging.WARNING if is_alarm else logging.INFO
         log.log(logging.ERROR if state.is_split else level, "cluster %s", state.text)
-        self.state, self._said_s = state, now_s
+        self._said, self._said_s = state, now_s
 
     def _state(self, peers: int, missing: frozenset[str], skipped: int) -> ClusterState:
         """Say how far the broker's cluster is what the bucket says it should be.
 
         `peers` are those that can be; `skipped` others can not."""
-        if (whole := topology(self._discovery.members)).is_split:
-            return ClusterState(str(whole), is_split=True)
+        own = self._discovery.own
+        if (found := topology(self._discovery.members)).is_split:
+            # The groups are sorted: of two that are alike, all nodes take the same for the larger one.
+            is_larger = own is not None and own.cluster_id in found.groups[0]
+            return ClusterState(str(found), is_split=True, is_ready=is_larger)
         there = f"{peers + 1 - len(missing)}/{peers + 1}"
         others = f" ({skipped} in the bucket skipped: no peers of this broker)" if skipped else ""
         names = ", ".join(repr(cluster_id) for cluster_id in sorted(missing))
-        if missing:
-            return ClusterState(f"incomplete {there}{others}, waiting for {names}")
-        return ClusterState(f"formed {there}{others}", is_formed=True)
+        if not missing:
+            self._was_whole = True
+            return ClusterState(f"formed {there}{others}", is_whole=True, is_ready=True)
+        return ClusterState(
+            f"incomplete {there}{others}, waiting for {names}", is_ready=self._has_joined(peers, missing)
+        )
+
+    def _has_joined(self, peers: int, missing: frozenset[str]) -> bool:
+        """Tell whether who is missing is missing for others as well: then it is not this node that lacks.
+
+        An engine has joined once it is formed. Others have once they saw all, or some for a while."""
+        now_s = self._clock.monotonic_s()
+        since_s = [self._missed.get(name, now_s) for name in missing]
+        is_lasting = all(now_s - each >= _REPORT_MARGIN_S for each in since_s)
+        return self._formation is not None or self._was_whole or (len(missing) < peers and is_lasting)
 
     async def _report_missing(self, missing: frozenset[str]) -> None:
         now_s = self._clock.monotonic_s()
@@ -161,16 +200,28 @@ class Driver:
         )
         overdue = self._departures.overdue(forget_after_s=settings.forget_after_s, now_s=now_s)
         self._warned &= self._departures.since_s.keys()
-        for name in overdue:
-            if settings.forget_dead:
+        if overdue and settings.forget_dead:
+            for name in await self._still_gone(overdue):
                 await self._forget(engine, name)
-            elif name not in self._warned:
+            return
+        for name in overdue:
+            if name not in self._warned:
                 self._warned |= {name}
                 log.warning(
                     "node is gone from the bucket and down for the broker, which keeps it as a member; "
                     "remove it there, or set forget-dead:true cluster_id=%r",
                     name,
                 )
+
+    async def _still_gone(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return which of `names` a listing of this moment does not show: the last one may be a poll old."""
+        discovery = self._discovery
+        polls = discovery.polls
+        discovery.look_now()
+        if not await sleep_unless(self._clock, _LISTING_LIMIT_S, discovery.polled(polls)):
+            return ()
+        present = {member.cluster_id for member in discovery.members}
+        return tuple(name for name in names if name not in present)
 
     async def _forget(self, engine: Engine, name: str) -> None:
         """Have the broker forget a dead node; a refusal is told once, and it is asked again."""
@@ -186,3 +237,8 @@ class Driver:
         log.warning(
             "dead node forgotten cluster_id=%r gone_for_s=%.0f", name, self._discovery.settings.forget_after_s
         )
+
+
+def _told_of(peers: int) -> ClusterState:
+    """Return the state of a broker that was told of its peers and cannot say whom it sees."""
+    return ClusterState(f"told of {peers} {'peer' if peers == 1 else 'peers'}", is_whole=True, is_ready=True)

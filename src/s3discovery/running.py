@@ -20,12 +20,14 @@ class Sight:
 class ClusterState:
     """What the driven broker's cluster is.
 
-    `text` is as it is logged (`formed 3/3`), empty before the first word. `is_formed`: it is all that it can
-    be now. `is_split`: what all nodes report shows parts apart."""
+    `text` is as it is logged (`formed 3/3`), empty before the first word. `is_whole`: nobody who could be
+    there is missing. `is_split`: what all nodes report shows parts apart. `is_ready`: the node can serve
+    clients, since it belongs to the cluster, or to its larger part; that others are missing is no matter."""
 
     text: str = ""
-    is_formed: bool = False
+    is_whole: bool = False
     is_split: bool = False
+    is_ready: bool = False
 
 
 def _no_sight() -> Sight | None:

@@ -132,7 +132,7 @@ async def test_health_and_readiness() -> None:
         status, found = await own.ask("/readyz")
         assert (status, found["ready"]) == (503, False)
         assert "waiting for 'b'" in found["reason"]
-        own.state = ClusterState("formed 2/2", is_formed=True)
+        own.state = ClusterState("formed 2/2", is_whole=True, is_ready=True)
         assert (await own.ask("/readyz"))[0] == 200
         own.cable.cut = UnreachableError("cut")
         assert (await events.until("store"))["answers"] is False

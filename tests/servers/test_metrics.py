@@ -53,7 +53,7 @@ async def test_every_metric_is_documented_and_true(traffic: Traffic) -> None:
     own = Member("own", Address("10.0.0.9", 7800), {"curve": "key"})
     async with Discovery(settings, cable, own, clock=clock) as discovery:
         await clock.settle()
-        state = ClusterState("formed 2/2", is_formed=True)
+        state = ClusterState("formed 2/2", is_whole=True, is_ready=True)
         running = Running(
             settings, discovery, clock, lambda: state, None, lambda: Sight(2, 1), lambda: {"sent": 7}
         )

@@ -488,6 +488,64 @@ class TestSettings:
             assert discovery.status.registered
 
 
+class Leaving(RecordingBroker):
+    """A broker that takes a while to leave, or refuses."""
+
+    def __init__(self) -> None:
+        super().__init__(port=1700)
+        self.may_go = asyncio.Event()
+        self.refusal: BrokerError | None = None
+        self.asked = 0
+
+    async def leave(self) -> None:
+        self.asked += 1
+        await self.may_go.wait()
+        if self.refusal is not None:
+            raise self.refusal
+
+
+class TestLeaving:
+    @asynccontextmanager
+    async def running(self, machine: Machine) -> AsyncIterator[tuple[Leaving, Agent, asyncio.Task[int]]]:
+        machine.broker = broker = Leaving()
+        agent = machine.agent()
+        task = asyncio.create_task(agent.run())
+        await machine.clock.advance(POLL_S * 2)
+        try:
+            yield broker, agent, task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def test_it_is_not_ready_meanwhile_and_leaves_once(self, machine: Machine) -> None:
+        machine.settings = make_settings(cluster_id="a", leave_on_stop="false")
+        async with self.running(machine) as (broker, agent, task):
+            state = agent.cluster_state()
+            assert state is not None
+            assert state.is_ready
+            asking = [asyncio.create_task(agent.leave()) for _ in range(2)]
+            await machine.clock.advance(1)
+            state = agent.cluster_state()
+            assert state is not None
+            assert (state.text, state.is_ready) == ("leaving", False)
+            broker.may_go.set()
+            await asyncio.gather(*asking)
+            assert broker.asked == 1
+            assert await task == 0
+        assert machine.bucket.keys == set()
+
+    async def test_a_refusal_leaves_all_as_it_was(self, machine: Machine) -> None:
+        async with self.running(machine) as (broker, agent, task):
+            broker.refusal = BrokerError("the last one")
+            broker.may_go.set()
+            with pytest.raises(BrokerError, match="the last one"):
+                await agent.leave()
+            state = agent.cluster_state()
+            assert state is not None
+            assert state.is_ready
+            assert not task.done()
+
+
 class TestEnd:
     async def test_leaves_and_closes_everything(self, machine: Machine) -> None:
         async with machine.running():

@@ -432,6 +432,42 @@ async def test_registering_goes_on_until_the_store_lets_it(
         assert a.status.write_error is None
 
 
+async def test_registered_is_who_the_others_count(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock
+) -> None:
+    """Once written is not enough: the file may be gone, or have expired while writing was refused."""
+    async with node("a") as a:
+        assert a.status.registered
+        bucket.failures["put", "nodes/a"] = AccessDeniedError("no s3:PutObject")
+        await clock.advance(EXPIRATION_S - 1)
+        assert a.status.registered
+        await clock.advance(2)
+        assert not a.status.registered
+        bucket.failures.clear()
+        await clock.advance(UPDATE_S)
+        assert a.status.registered
+        bucket.failures["put", "nodes/a"] = AccessDeniedError("no s3:PutObject")
+        await clock.advance(UPDATE_S)
+        bucket.drop("nodes/a")
+        await clock.advance(POLL_S * 1.5)
+        assert not a.status.registered
+        bucket.failures.clear()
+        await clock.advance(UPDATE_S)
+        assert a.status.registered
+
+
+async def test_a_departure_takes_the_file_away_whatever_leave_on_stop_says(
+    node: Callable[..., Discovery], bucket: MemoryBucket
+) -> None:
+    settings = make_settings(leave_on_stop="false")
+    async with node("a", settings=settings):
+        pass
+    assert bucket.keys == {"nodes/a"}
+    async with node("a", settings=settings) as a:
+        a.depart()
+    assert bucket.keys == set()
+
+
 async def test_an_observer_writes_nothing(bucket: MemoryBucket, clock: FakeClock) -> None:
     bucket.plant("nodes/b", body("b", version="4"))
     bucket.plant("nodes/dead", body("dead"), age_s=EXPIRATION_S + 1)

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from s3discovery import codec
 from s3discovery.brokers import Broker
 from s3discovery.discovery import Discovery
 from s3discovery.driver import Driver
 from s3discovery.errors import AccessDeniedError, BrokerError, UnreachableError
 from s3discovery.formation import seed
-from s3discovery.node import Address, Member
+from s3discovery.node import Address, Member, NodeFile
 from s3discovery.testing import (
     FakeClock,
     FakeClusters,
@@ -82,10 +83,6 @@ class TestMesh:
 
     async def test_a_difference_is_reported_when_it_lasts(self, stage: Stage) -> None:
         broker = RecordingBroker()
-
-        async def blind() -> frozenset[str] | None:
-            return frozenset()
-
         async with stage.run(RecordingBroker(), "b"), stage.run(broker, "a") as (discovery, driver):
             await stage.clock.advance(10)
             cluster, broker.cluster = broker.cluster, blind  # type: ignore[method-assign]
@@ -121,6 +118,81 @@ class TestMesh:
             assert broker.applied
 
 
+async def blind() -> frozenset[str] | None:
+    return frozenset()
+
+
+async def silent() -> frozenset[str] | None:
+    return None
+
+
+class TestReadiness:
+    """A node is ready when it belongs to the cluster; that others are missing is no fault of its own."""
+
+    async def test_who_was_whole_stays_ready_when_others_die(self, stage: Stage) -> None:
+        broker = RecordingBroker()
+        async with stage.run(broker, "a") as (_, driver), stage.run(RecordingBroker(), "b"):
+            await stage.until(lambda: driver.state.is_ready and driver.state.is_whole)
+            broker.never_seen = frozenset({"b"})
+            await stage.until(lambda: not driver.state.is_whole)
+            await stage.clock.advance(20)
+            assert driver.state.is_ready
+
+    async def test_who_never_saw_anybody_is_not_ready(self, stage: Stage) -> None:
+        broker = RecordingBroker()
+        broker.never_seen = frozenset({"b"})
+        async with stage.run(RecordingBroker(), "b"), stage.run(broker, "a") as (_, driver):
+            await stage.clock.advance(30)
+            assert driver.state.text == "incomplete 1/2, waiting for 'b'"
+            assert not driver.state.is_ready
+
+    async def test_who_sees_some_for_a_while_is_ready(self, stage: Stage) -> None:
+        broker = RecordingBroker()
+        broker.never_seen = frozenset({"dead"})
+        async with (
+            stage.run(RecordingBroker(), "b"),
+            stage.run(RecordingBroker(), "dead"),
+            stage.run(broker, "a") as (_, driver),
+        ):
+            await stage.clock.advance(5)
+            assert driver.state.text == "incomplete 2/3, waiting for 'dead'"
+            assert not driver.state.is_ready
+            await stage.until(lambda: driver.state.is_ready, limit_s=15)
+
+    async def test_the_larger_part_of_a_split_is_ready_and_of_two_alike_one(self, stage: Stage) -> None:
+        brokers = {name: RecordingBroker() for name in "abc"}
+        for name, broker in brokers.items():
+            broker.never_seen = frozenset("ab" if name == "c" else "c")
+        async with (
+            stage.run(brokers["a"], "a") as (_, a),
+            stage.run(brokers["b"], "b") as (_, b),
+            stage.run(brokers["c"], "c") as (_, c),
+        ):
+            await stage.until(lambda: all(driver.state.is_split for driver in (a, b, c)))
+            assert [driver.state.is_ready for driver in (a, b, c)] == [True, True, False]
+
+    async def test_a_broker_that_cannot_tell_is_ready_once_it_was_told(self, stage: Stage) -> None:
+        broker = RecordingBroker()
+        broker.cluster = silent  # type: ignore[method-assign]
+        async with stage.run(RecordingBroker(), "b"), stage.run(broker, "a") as (_, driver):
+            await stage.until(lambda: driver.state.text == "told of 1 peer")
+            assert driver.state.is_ready
+            assert driver.state.is_whole
+
+    async def test_a_broker_that_refuses_twice_is_not_what_it_was(self, stage: Stage) -> None:
+        broker = RecordingBroker()
+        async with stage.run(broker, "a") as (_, driver):
+            await stage.until(lambda: driver.state.is_ready)
+            broker.failure = BrokerError("gone")
+            await stage.until(lambda: not driver.state.is_ready)
+            assert "gone" in driver.state.text
+            assert driver.sight is None
+            assert len(broker.applied) > 0
+            broker.failure = None
+            await stage.until(lambda: driver.state.is_ready)
+            assert driver.sight is not None
+
+
 class TestEngine:
     async def test_nothing_is_applied_before_it_is_formed(self, stage: Stage) -> None:
         engine = FakeEngine(stage.clusters, "a")
@@ -141,10 +213,6 @@ class TestEngine:
 
     async def test_one_that_cannot_tell_its_cluster_is_formed_all_the_same(self, stage: Stage) -> None:
         engine = FakeEngine(stage.clusters, "a")
-
-        async def silent() -> frozenset[str] | None:
-            return None
-
         engine.cluster = silent  # type: ignore[method-assign]
         async with stage.run(engine, "a") as (discovery, _):
             await stage.clock.advance(10)
@@ -160,6 +228,24 @@ class TestEngine:
             await stage.clock.advance(60)
             assert len(engine.asked) == asked
             assert stage.clusters.of("a") == frozenset()
+            await driver.leave()
+            assert len(engine.asked) == asked, "who has left is not asked to leave again"
+
+    async def test_one_that_keeps_refusing_is_asked_less_and_less_often(self, stage: Stage) -> None:
+        engine = FakeEngine(stage.clusters, "a")
+        async with stage.run(engine, "a", poll_interval="1h", file_expiration="9h") as (_, driver):
+            await stage.until(lambda: driver.state.text == "formed 1/1")
+            tries = 0
+
+            async def refuse(peers: frozenset[Member]) -> None:
+                nonlocal tries
+                tries += 1
+                raise BrokerError("no")
+
+            engine.apply = refuse  # type: ignore[method-assign]
+            driver._discovery.look_now()
+            await stage.clock.advance(600)
+            assert 10 < tries < 25
 
 
 class TestDepartures:
@@ -186,6 +272,18 @@ class TestDepartures:
             await stage.clock.advance(60)
             assert engine.asked.count("forget") == 1
             assert logged(caplog, "dead node forgotten cluster_id='dead'") == 1
+
+    async def test_who_has_come_back_since_the_last_listing_is_not_forgotten(self, stage: Stage) -> None:
+        values = {"poll_interval": "10m", "file_expiration": "3h", "update_interval": "1h"}
+        async with self.run(stage, forget_dead="true", **values) as (engine, driver):
+            await stage.clock.advance(50)
+            file = NodeFile("1", 0, "dead", Address("dead.example", 7800))
+            stage.store.plant("nodes/dead", codec.encode(file, "1"))
+            await stage.clock.advance(20)
+            step = asyncio.create_task(driver.step())
+            await stage.clock.advance(20)
+            await step
+            assert "forget" not in engine.asked
 
     async def test_else_they_are_warned_of_once(self, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
         async with self.run(stage) as (engine, _):

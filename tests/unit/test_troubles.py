@@ -30,7 +30,7 @@ CALM = Moment(
     expiration_s=60.0,
     update_interval_s=20.0,
     poll_interval_s=2.0,
-    cluster_state=ClusterState("formed 2/2", is_formed=True),
+    cluster_state=ClusterState("formed 2/2", is_whole=True, is_ready=True),
     bucket="bucket",
     prefix="nodes/",
 )

@@ -13,6 +13,7 @@ from s3discovery.observation.troubles import troubles
 from s3discovery.topology import topology
 
 VERSION = 1
+_GAPS_SHOWN = 1000  # of pairs: with 500 members there can be a quarter of a million
 _STATES = {True: "formed", False: "waiting", None: None}
 
 
@@ -57,7 +58,8 @@ def status_document(moment: Moment) -> dict[str, Any]:
             "split": found.is_split,
             "groups": [list(group) for group in found.groups],
             "waiting": list(found.waiting),
-            "gaps": [list(gap) for gap in found.gaps],
+            "gaps": [list(gap) for gap in found.gaps[:_GAPS_SHOWN]],
+            "gaps_count": len(found.gaps),
             "broker": None if moment.cluster_state is None else moment.cluster_state.text,
         },
         "store": {
@@ -83,7 +85,7 @@ def is_ready(moment: Moment, *, is_node: bool) -> tuple[bool, str]:
     """Tell whether this process does its work, and if not, why.
 
     A node must be registered; the last complete listing must be younger than expiry (or than ten polls where
-    nobody expires); a driven broker must belong to its cluster."""
+    nobody expires); a driven broker must belong to its cluster, whoever else is missing there."""
     status = moment.status
     if is_node and not status.registered:
         return False, "not registered in the bucket"
@@ -94,7 +96,7 @@ def is_ready(moment: Moment, *, is_node: bool) -> tuple[bool, str]:
     if status.error is not None and listed_s_ago > limit_s:
         return False, f"no complete listing for {listed_s_ago:.0f} s"
     state = moment.cluster_state
-    if state is not None and not state.is_formed:
+    if state is not None and not state.is_ready:
         return False, f"broker: {state.text or 'not there yet'}"
     return True, "ready"
 

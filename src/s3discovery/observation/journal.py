@@ -60,13 +60,14 @@ class Journal:
 
     def note(self, moment: Moment, wall_s: float) -> bool:
         """Take in a moment; True if it brought anything new."""
-        before, self._before = self._before, moment
-        known, self._troubles = self._troubles, {trouble.kind: trouble for trouble in troubles(moment)}
-        seen = self._number
-        for kind, data in (*_changes(before, moment), *_troubled(known, self._troubles)):
+        found = {trouble.kind: trouble for trouble in troubles(moment)}
+        news = (*_changes(self._before, moment), *_troubled(self._troubles, found))
+        # Only now: if one of these fails, the next moment brings what is missing.
+        self._before, self._troubles = moment, found
+        for kind, data in news:
             self._number += 1
             self._events.append(Event(self._number, wall_s, kind, data))
-        return self._number > seen
+        return bool(news)
 
     def recent(self, count: int) -> tuple[Event, ...]:
         """Return the last `count` events, the oldest first."""

@@ -51,8 +51,8 @@ class Moment:
         return None if self.status.listed_s is None else self.monotonic_s - self.status.listed_s
 
     def age_s(self, member: Member) -> float | None:
-        """Seconds since the file of `member` was written; None while S3's time is unknown."""
-        return None if self.now_s is None else max(0.0, self.now_s - member.modified_s)
+        """Seconds since the file of `member` was written; None while that or S3's time is unknown."""
+        return None if self.now_s is None or not member.modified_s else max(0.0, self.now_s - member.modified_s)
 
     def expires_in_s(self, member: Member) -> float | None:
         """Seconds until the file of `member` expires; None if it never does, or while that is unknown."""

@@ -142,7 +142,7 @@ def _of_the_cluster(moment: Moment, found: Topology) -> Iterator[Trouble]:
             "Give them a minute; then read the log of a node that waits.",
         )
     state = moment.cluster_state
-    if state is not None and not (state.is_formed or state.is_split):
+    if state is not None and not (state.is_whole or state.is_split):
         yield Trouble(
             "broker",
             WARNING,
