@@ -41,6 +41,7 @@ DEFAULT_FILE = Path("s3discovery.properties")
 _BROKERS = "s3discovery.brokers"  # entry-point group
 _NO_BROKER = "none"
 _ID_BYTES = 6
+_WITHOUT_FILE = "settings (without a file: name one with -c, or write one by `s3discovery init`)"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,10 +61,10 @@ class Origins:
         """Return every key that is set anywhere; raises SettingsError if the file cannot be read."""
         return sources.gather(file=self.file, environ=self.environ, options=self.options)
 
-    def read(self, *, as_node: bool = False) -> Settings:
+    def read(self, *, as_node: bool = False, serves: bool = False) -> Settings:
         """Return the settings; unknown keys are logged. Raises SettingsError with all problems.
 
-        `as_node`: the broker must be installed, which those who only look can do without."""
+        `as_node`: the broker must be installed; `serves`: what DNS needs. Who only looks needs neither."""
         values = self.values()
         for key, nearest in unknown_keys(values):
             hint = f", is {nearest} meant?" if nearest else ""
@@ -87,13 +88,16 @@ class Origins:
             settings = parse(values)
         except SettingsError as error:
             problems.extend(error.problems)
+        if serves and settings is not None:
+            problems.extend(_check_servers(settings))
         if as_node and "broker" not in {problem.key for problem in problems}:
             problems.extend(_check_broker(values.get("broker")))
         if settings is not None:
             problems.extend(self._check_credentials(settings))
             problems.extend(found for found in self._check_bucket(settings) if found not in problems)
         if settings is None or problems:
-            raise SettingsError(problems)
+            knows_none = self.file is None and "s3-bucket-name" not in values
+            raise SettingsError(problems, _WITHOUT_FILE if knows_none else "settings")
         return settings
 
     def open_bucket(self, settings: Settings, clock: Clock | None = None) -> S3Bucket:
@@ -160,6 +164,15 @@ def _check_broker(named: Value | None) -> Iterator[Problem]:
             yield replace(problem, cure=f"{problem.cure} (set in {named.origin})")
 
 
+def _check_servers(settings: Settings) -> Iterator[Problem]:
+    """Yield which servers cannot be started here; it is told before anything is registered."""
+    from importlib.util import find_spec
+
+    if settings.dns_listen is not None and find_spec("dns") is None:
+        cure = "needs a package that is missing (dnspython); run pip install 's3discovery[dns]'"
+        yield Problem("dns-listen", settings.dns_listen, cure)
+
+
 def make_broker(surroundings: Surroundings) -> Broker | None:
     """Return the broker that the settings name, not entered yet; None for `broker:none`.
 
@@ -204,7 +217,7 @@ def make_agent(
     clock, systemd = clock or SystemClock(), systemd or Systemd({})
     return Agent(
         Parts(
-            read_settings=partial(origins.read, as_node=broker is None),
+            read_settings=partial(origins.read, as_node=broker is None, serves=True),
             settings_mark=origins.mark,
             open_bucket=lambda settings: origins.open_bucket(settings, clock),
             make_broker=broker or make_broker,
@@ -225,7 +238,7 @@ def make_agent(
 @asynccontextmanager
 async def observing(origins: Origins, systemd: Systemd | None = None) -> AsyncIterator[Running]:
     """Tell others who the members are, writing nothing, while entered; raises DiscoveryError."""
-    settings, clock = origins.read(), SystemClock()
+    settings, clock = origins.read(serves=True), SystemClock()
     async with (
         origins.open_bucket(settings, clock) as bucket,
         Discovery(settings, bucket, clock=clock) as discovery,
@@ -241,20 +254,12 @@ async def _serving(traffic: Traffic, systemd: Systemd, running: Running) -> Asyn
     async with AsyncExitStack() as servers:
         listen = running.settings.dns_listen
         if listen is not None:
-            try:
-                from s3discovery import dns
-            except ImportError as error:
-                cure = f"needs a package that is missing ({error.name}); run pip install 's3discovery[dns]'"
-                raise SettingsError([Problem("dns-listen", listen, cure)]) from error
+            from s3discovery import dns
+
             await servers.enter_async_context(dns.serving(listen, running))
         if running.settings.http_port is not None:
-            try:
-                from s3discovery import http
-                from s3discovery.metrics import Metrics
-            except ImportError as error:
-                extra = "run pip install 's3discovery[metrics]'"
-                cure = f"needs a package that is missing ({error.name}); {extra}"
-                raise SettingsError([Problem("http-port", str(running.settings.http_port), cure)]) from error
+            from s3discovery import http
+            from s3discovery.metrics import Metrics
 
             metrics = Metrics(running, traffic)
             await servers.enter_async_context(

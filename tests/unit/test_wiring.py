@@ -246,3 +246,21 @@ def test_a_variable_that_is_nowhere_is_warned_of(tmp_path: Path, caplog: pytest.
     )
     assert Origins(file, (), {}).read().file_prefix == "nodes/"
     assert "'stage'" in caplog.text
+
+
+def test_what_dns_needs_is_missed_before_anything_is_registered(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origins = Origins(file, ("dns-listen=127.0.0.1:5353",), {})
+    assert origins.read(serves=True).dns_listen == "127.0.0.1:5353"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"dns-listen.*pip install 's3discovery\[dns\]'"):
+        origins.read(serves=True)
+    origins.read()
+
+
+def test_who_has_no_file_is_told_how_to_get_one(file: Path) -> None:
+    with pytest.raises(SettingsError, match="name one with -c, or write one by `s3discovery init`"):
+        Origins(None, (), {}).read()
+    with pytest.raises(SettingsError, match="problem in the settings:"):
+        Origins(file, ("poll-interval=x",), {}).read()

@@ -20,7 +20,7 @@ def config(origins: Origins, log_level: str | None, form: str) -> None:
     from s3discovery import screens
 
     start_logging(log_level or "warning")
-    resolved = describe(origins.read(as_node=True), origins.values())
+    resolved = describe(origins.read(as_node=True, serves=True), origins.values())
     if form == "json":
         screens.print_json(
             {line.name: {"value": line.text, "origin": line.origin} for line in resolved},

@@ -23,7 +23,7 @@ def examine_configuration(origins: Origins) -> tuple[Settings | None, list[Findi
         found = f"{name!r} (set in {values[name].origin}) is no setting"
         findings.append(report("unknown-key", found, cure=cure))
     try:
-        settings = origins.read(as_node=True)
+        settings = origins.read(as_node=True, serves=True)
     except SettingsError as error:
         return None, [*findings, *wrong_settings(error)]
     origin = "variables and options" if origins.file is None else f"{str(origins.file)!r}"
