@@ -28,7 +28,7 @@ from s3discovery.own_address import find_own_address
 from s3discovery.running import Running
 from s3discovery.s3 import S3Bucket
 from s3discovery.settings import sources
-from s3discovery.settings.config import Settings, Value, parse, unknown_keys
+from s3discovery.settings.config import KEYS, Settings, Value, parse, unknown_keys
 from s3discovery.systemd import Systemd, telling
 from s3discovery.traffic import Traffic
 
@@ -96,7 +96,7 @@ class Origins:
             problems.extend(self._check_credentials(settings))
             problems.extend(found for found in self._check_bucket(settings) if found not in problems)
         if settings is None or problems:
-            knows_none = self.file is None and "s3-bucket-name" not in values
+            knows_none = self.file is None and not any(key.required and key.name in values for key in KEYS)
             raise SettingsError(problems, _WITHOUT_FILE if knows_none else "settings")
         return settings
 
