@@ -22,10 +22,7 @@ from s3discovery import codec
 from s3discovery.clock import SystemClock
 from s3discovery.discovery import Discovery
 from s3discovery.dns import serving
-from s3discovery.dns.responder import Responder
-from s3discovery.dns.serving import Streams
-from s3discovery.dns.zone import Node, Zone
-from s3discovery.errors import ServerError, UnreachableError
+from s3discovery.errors import UnreachableError
 from s3discovery.node import Address, NodeFile
 from s3discovery.running import Running
 from s3discovery.testing import Cable, FakeClock, MemoryBucket, make_settings
@@ -147,17 +144,6 @@ async def test_the_last_good_set_stays_while_the_store_is_down() -> None:
         await until_there_are(found, 1)
 
 
-async def test_a_port_in_use_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        settings = make_settings()
-        clock = SystemClock()
-        async with Discovery(settings, MemoryBucket(FakeClock()), clock=clock) as discovery:
-            with pytest.raises(ServerError, match=f"no DNS at {listen}"):
-                async with serving(listen, Running(settings, discovery, clock, lambda: None)):
-                    pass
-
-
 async def test_garbage_hurts_nobody() -> None:
     async with cluster(3) as found:
         dice = random.Random(3)
@@ -189,38 +175,6 @@ async def test_silent_and_broken_tcp_callers_hurt_nobody() -> None:
         await until_there_are(found, 3)
 
 
-@asynccontextmanager
-async def streams(*, idle_s: float) -> AsyncIterator[int]:
-    """DNS over TCP alone; yields the port."""
-    zone = Zone(NAME, [Node("a", 7800, (ipaddress.ip_address(FIRST),))])
-    own = Streams(Responder(zone, max_udp_bytes=4096, ttl_s=lambda: 1), idle_s=idle_s)
-    async with await asyncio.start_server(own.serve, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1]
-
-
-async def test_of_many_tcp_callers_the_last_is_let_go_until_another_leaves() -> None:
-    async with streams(idle_s=60) as port, asyncio.timeout(LIMIT_S):
-        callers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(65)]
-        assert await callers[-1][0].read() == b""
-        found = Cluster(MemoryBucket(FakeClock()), port)
-        callers[0][1].close()
-        while True:
-            with suppress(EOFError, OSError):  # the place is not free yet
-                assert len((await found.ask(tcp=True)).answer) == 1
-                break
-        for _, writer in callers:
-            writer.close()
-
-
-@pytest.mark.parametrize("begun", [b"", b"\x00", b"\x00\x20half"])
-async def test_a_silent_tcp_caller_is_let_go(begun: bytes) -> None:
-    async with streams(idle_s=0.1) as port, asyncio.timeout(LIMIT_S):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(begun)
-        assert await reader.read() == b""
-        writer.close()
-
-
 @pytest.fixture
 def namespace() -> Iterator[str]:
     """A network namespace with its own resolv.conf, which names 127.0.0.1."""
@@ -246,9 +200,6 @@ from s3discovery import codec
 from s3discovery.clock import SystemClock
 from s3discovery.discovery import Discovery
 from s3discovery.dns import serving
-from s3discovery.dns.responder import Responder
-from s3discovery.dns.serving import Streams
-from s3discovery.dns.zone import Node, Zone
 from s3discovery.node import Address, NodeFile
 from s3discovery.running import Running
 from s3discovery.testing import Cable, FakeClock, MemoryBucket, make_settings

@@ -1,10 +1,11 @@
 """DNS without sockets: what the zone holds, and what every kind of question is answered."""
 
-import asyncio
 import ipaddress
 import random
+import re
 import struct
-from typing import cast
+from dataclasses import replace
+from pathlib import Path
 
 import dns.flags
 import dns.message
@@ -16,12 +17,8 @@ from dns.rdatatype import RdataType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3discovery.dns.responder import PLAIN_LIMIT_BYTES, Responder
-from s3discovery.dns.serving import Datagrams, Places, Rates, Streams, caller_of, look_up
+from s3discovery.dns.responder import PLAIN_LIMIT_BYTES, Crowd, Responder
 from s3discovery.dns.zone import Node, Zone, fit_to_publish, label_of
-from s3discovery.network.names import Found
-from s3discovery.node import Address, Member
-from s3discovery.testing import FakeClock
 
 NAME = "cluster.s3discovery."
 V4 = ipaddress.ip_address("10.0.0.1")
@@ -94,11 +91,36 @@ class TestZone:
         assert label != label_of(cluster_id + "2")
         assert texts(ask(Zone(NAME, [Node(cluster_id, 1, (V4,))]), f"{label}.{NAME}")) == {"10.0.0.1"}
 
+    def test_the_names_on_the_page_are_right(self) -> None:
+        page = Path(__file__).parents[2] / "docs" / "how-to" / "hivemq.md"
+        table = page.read_text(encoding="utf-8").partition("| its name in DNS |")[2].partition("\n\n")[0]
+        found = re.findall(r"^\| `(.+?)` \| `(.+?)`", table, re.MULTILINE)
+        assert len(found) == 6
+        assert {cluster_id: label_of(cluster_id) for cluster_id, _ in found} == dict(found)
+
     def test_who_listens_elsewhere_is_in_srv_alone(self) -> None:
         zone = Zone(NAME, [*nodes(2), Node("odd", 7801, (V4,))])
         assert zone.odd == ("odd",)
         assert "10.0.0.1" not in texts(ask(zone))
         assert f"0 0 7801 odd.{NAME}" in texts(ask(zone, kind="SRV"))
+
+    def test_addresses_stand_for_the_port_of_who_asks_whatever_most_have(self) -> None:
+        # An upgrade that moves the port, or forged files.
+        zone = Zone(
+            NAME, [Node("own", 7800, (V4,)), *(replace(node, port=1) for node in nodes(3))], port=7800
+        )
+        assert texts(ask(zone)) == {"10.0.0.1"}
+        assert (zone.port, zone.odd) == (7800, ("n0", "n1", "n2"))
+        assert len(texts(ask(zone, kind="SRV"))) == 4
+
+    def test_of_ports_that_as_many_have_an_observer_takes_the_lowest(self) -> None:
+        zone = Zone(NAME, [Node("a", 7801, (V4,)), Node("b", 7800, (V6,))])
+        assert (zone.port, zone.odd) == (7800, ("a",))
+
+    def test_a_name_between_the_zone_and_its_records_exists(self) -> None:
+        for name in (f"_tcp.{NAME}", f"ns.{NAME}", f"_cluster._tcp.{NAME}"):
+            answer = ask(Zone(NAME), name)
+            assert (answer.rcode(), answer.answer) == (dns.rcode.NOERROR, [])
 
     def test_two_nodes_at_one_address_are_one_record(self) -> None:
         answer = ask(Zone(NAME, [Node("a", 7800, (V4,)), Node("b", 7800, (V4,))]))
@@ -175,6 +197,23 @@ class TestAnswers:
         own = responder(Zone(NAME, nodes(3)))
         orders = {tuple(record.to_text() for record in ask(own).answer[0]) for _ in range(100)}
         assert len(orders) == 6
+
+    @pytest.mark.parametrize("flag", [0, dns.flags.RD])
+    def test_whether_recursion_was_desired_is_said_back(self, flag: int) -> None:
+        query = dns.message.make_query(NAME, "A", flags=flag)
+        answer = responder(Zone(NAME, nodes(1))).answer(query.to_wire())
+        assert answer is not None
+        assert dns.message.from_wire(answer).flags & dns.flags.RD == flag
+
+    @pytest.mark.parametrize(
+        ("class_", "expected"),
+        [("IN", dns.rcode.NOERROR), ("ANY", dns.rcode.NOERROR), ("CH", dns.rcode.REFUSED)],
+    )
+    def test_only_the_internet_is_spoken_of(self, class_: str, expected: int) -> None:
+        query = dns.message.make_query(NAME, "A", class_)
+        answer = responder(Zone(NAME, nodes(1))).answer(query.to_wire())
+        assert answer is not None
+        assert dns.message.from_wire(answer).rcode() == expected
 
     def test_spelling_and_id_are_the_askers(self) -> None:
         own = responder(Zone(NAME, nodes(2)))
@@ -271,6 +310,23 @@ class TestSize:
         assert (len(answer) - 12 - len(NAME) - 1 - 4 - opt) % 16 == 0
         assert dns.message.from_wire(answer).flags & dns.flags.TC
 
+    @pytest.mark.parametrize(
+        ("count", "max_udp_bytes", "expected"),
+        [
+            (253, 4096, []),
+            (254, 4096, [Crowd(RdataType.A, 254, 253, 4096)]),
+            (75, 1232, [Crowd(RdataType.A, 75, 74, 1232)]),
+            (0, 512, []),
+        ],
+    )
+    def test_it_is_known_what_a_datagram_does_not_hold(
+        self, count: int, max_udp_bytes: int, expected: list[Crowd]
+    ) -> None:
+        own = responder(Zone(NAME, nodes(count)), max_udp_bytes=max_udp_bytes)
+        assert own.crowds() == expected
+        for crowd in expected:
+            assert len(ask(own).answer[0]) == crowd.fit
+
     def test_over_tcp_all_of_them_come(self) -> None:
         answer = ask(Zone(NAME, nodes(500)), over_tcp=True)
         assert not answer.flags & dns.flags.TC
@@ -324,148 +380,3 @@ class TestGarbage:
         answer = own.answer(dns.message.make_query(NAME, "A").to_wire())
         assert answer is not None
         assert own.answer(answer) is None
-
-
-class TestRates:
-    async def test_who_asks_too_often_waits(self) -> None:
-        clock = FakeClock()
-        rates = Rates(10, clock)
-        assert sum(rates.allows("192.0.2.1") for _ in range(100)) == 20
-        assert rates.allows("192.0.2.2")
-        await clock.advance(1)
-        assert sum(rates.allows("192.0.2.1") for _ in range(100)) == 10
-
-    def test_a_network_of_ipv6_is_one_caller(self) -> None:
-        rates = Rates(1, FakeClock())
-        assert sum(rates.allows(f"2001:db8::{place:x}") for place in range(50)) == 2
-
-    def test_this_machine_may_ask_as_often_as_it_likes(self) -> None:
-        rates = Rates(1, FakeClock())
-        assert all(rates.allows(caller) for caller in ["127.0.0.1", "::1"] * 50)
-
-    def test_no_address_is_not_answered(self) -> None:
-        assert not Rates(1, FakeClock()).allows("nonsense")
-
-    def test_ipv4_within_ipv6_is_the_same_caller(self) -> None:
-        rates = Rates(1, FakeClock())
-        assert sum(rates.allows(caller) for caller in ["192.0.2.1", "::ffff:192.0.2.1"] * 9) == 2
-        assert sum(rates.allows(f"::ffff:192.0.2.{place}") for place in range(2, 50)) == 48
-        assert all(rates.allows("::ffff:127.0.0.1") for _ in range(50))
-
-
-class TestPlaces:
-    def test_one_caller_takes_some_and_all_take_all(self) -> None:
-        places = Places(in_all=64, each=8)
-        assert sum(places.take("192.0.2.1") for _ in range(20)) == 8
-        assert sum(places.take(f"192.0.2.{place}") for place in range(2, 200)) == 56
-        places.leave("192.0.2.1")
-        assert sum(places.take("192.0.2.1") for _ in range(20)) == 1
-
-    def test_this_machine_may_have_all(self) -> None:
-        local = caller_of("::1")
-        assert local is not None
-        assert local == caller_of("127.0.0.1")
-        places = Places(in_all=64, each=8)
-        assert sum(places.take(local) for _ in range(99)) == 64
-
-
-class Wire(asyncio.DatagramTransport):
-    """What a responder sends, of both kinds of socket; `peer` is who asks."""
-
-    def __init__(self, peer: str = "192.0.2.1") -> None:
-        super().__init__({"peername": (peer, 5353)})
-        self.sent: list[bytes] = []
-        self.is_closed = False
-
-    def sendto(self, data: object, addr: object = None) -> None:
-        assert isinstance(data, bytes)
-        self.sent.append(data)
-
-    def write(self, data: bytes) -> None:
-        self.sent.append(data)
-
-    async def drain(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-class TestDatagrams:
-    def test_who_asks_too_often_is_told_to_come_by_tcp(self) -> None:
-        wire, query = Wire(), dns.message.make_query(NAME, "A", use_edns=0, payload=4096)
-        datagrams = Datagrams(responder(Zone(NAME, nodes(3))), Rates(1, FakeClock()))
-        datagrams.connection_made(wire)
-        asked = query.to_wire()
-        for _ in range(5):
-            datagrams.datagram_received(asked, ("192.0.2.1", 5353))
-        answers = [dns.message.from_wire(answer) for answer in wire.sent]
-        assert all(query.is_response(answer) for answer in answers)
-        assert [bool(answer.flags & dns.flags.TC) for answer in answers] == [False] * 2 + [True] * 3
-        assert answers[2].answer == []
-        assert len(wire.sent[2]) <= len(asked)
-
-    def test_an_answer_or_garbage_is_not_answered_even_so(self) -> None:
-        wire = Wire()
-        datagrams = Datagrams(responder(Zone(NAME, nodes(3))), Rates(1, FakeClock()))
-        datagrams.connection_made(wire)
-        asked = dns.message.make_query(NAME, "A").to_wire()
-        for _ in range(2):
-            datagrams.datagram_received(asked, ("192.0.2.1", 5353))
-        for data in (asked[:2] + b"\x80" + asked[3:], asked[:11], asked[:20], b""):
-            datagrams.datagram_received(data, ("192.0.2.1", 5353))
-        assert len(wire.sent) == 2
-
-    @given(st.binary(max_size=100))
-    def test_it_is_never_longer_than_the_question(self, data: bytes) -> None:
-        assert len(responder(Zone(NAME, nodes(3))).come_by_tcp(data) or b"") <= len(data)
-
-
-class TestStreams:
-    async def test_one_caller_has_few_places(self) -> None:
-        streams = Streams(responder(Zone(NAME, nodes(3))))
-        wires = [Wire() for _ in range(9)] + [Wire("192.0.2.2")]
-        async with asyncio.TaskGroup() as tasks:
-            readers = [asyncio.StreamReader() for _ in wires]
-            for reader, wire in zip(readers, wires, strict=True):
-                tasks.create_task(streams.serve(reader, cast("asyncio.StreamWriter", wire)))
-            await asyncio.sleep(0)
-            assert [wire.is_closed for wire in wires] == [False] * 8 + [True, False]
-            for reader in readers:
-                reader.feed_eof()
-        assert all(wire.is_closed for wire in wires)
-
-    async def test_who_has_no_address_any_more_is_let_go(self) -> None:
-        wire = Wire("")
-        await Streams(responder(Zone(NAME))).serve(asyncio.StreamReader(), cast("asyncio.StreamWriter", wire))
-        assert wire.is_closed
-
-
-class Book:
-    """Names as they are written here; all others are not found."""
-
-    def __init__(self, names: dict[str, Found]) -> None:
-        self.names = names
-
-    async def find(self, host: str) -> Found:
-        try:
-            return self.names[host]
-        except KeyError:
-            raise OSError(f"no {host}") from None
-
-
-class TestLookUp:
-    async def test_known_addresses_are_kept_while_a_look_up_fails(self) -> None:
-        members = [Member("a", Address("host-a", 7800)), Member("b", Address("10.0.0.1", 7800))]
-        before = await look_up(Book({"host-a": ("10.0.0.9", "2001:db8::1%2")}), members, {})
-        assert before == [Node("a", 7800, (ipaddress.ip_address("10.0.0.9"), V6)), Node("b", 7800, (V4,))]
-        known = {node.cluster_id: node.addresses for node in before}
-        assert await look_up(Book({}), members, known) == before
-        assert (await look_up(Book({}), members, {}))[0].addresses == ()
-        moved = await look_up(Book({"host-a": ("10.0.0.7",)}), members, known)
-        assert moved[0].addresses == (ipaddress.ip_address("10.0.0.7"),)
-
-    async def test_ipv4_within_ipv6_is_ipv4(self) -> None:
-        members = [Member("a", Address("::ffff:10.0.0.1", 7800)), Member("b", Address("host", 7800))]
-        found = await look_up(Book({"host": ("::ffff:10.0.0.1",)}), members, {})
-        assert [node.addresses for node in found] == [(V4,), (V4,)]

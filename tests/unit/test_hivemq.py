@@ -207,6 +207,14 @@ def test_placeholders_in_the_configuration() -> None:
     assert read(config("${TRANSPORT}"), {"TRANSPORT": tcp(bind_port="7800")}) == (None, 7800)
 
 
+def test_bytes_of_another_encoding_hurt_where_they_are_needed_alone() -> None:
+    # A variable of the environment that is no UTF-8 holds lone surrogates.
+    text = config(tcp(bind_address="${HOST}", bind_port="7800")) + "<!-- ${OTHER} -->"
+    assert read(text, {"HOST": "10.0.0.5", "OTHER": "caf\udce9"}) == ("10.0.0.5", 7800)
+    assert "<bind-address>" in refusal(text, {"HOST": "caf\udce9", "OTHER": ""})
+    assert read_transport(text.replace("${OTHER}", "é").encode("latin-1"), {"HOST": "h"}.get).host == "h"
+
+
 def test_a_placeholder_that_stands_for_nothing_matters_where_it_is_needed() -> None:
     text = config(tcp(bind_address="${MISSING}", bind_port="7800")).replace("1883", "${OTHER}")
     problem = refusal(text)
@@ -266,6 +274,9 @@ def test_a_configuration_that_cannot_be_read(tmp_path: Path) -> None:
         Installation(hivemq(), environ).whereabouts()
     assert f"'{tmp_path}/conf/config.xml' cannot be read: No such file" in str(caught.value)
     assert "write its path to hivemq-config" in str(caught.value)
+    for half in ({"external_address": "10.0.0.9"}, {"external_port": "7801"}):
+        with pytest.raises(BrokerError, match="set external-address and external-port"):
+            Installation(hivemq(**half), environ).whereabouts()
     with pytest.raises(BrokerError, match="over 1048576 bytes"):
         Installation(
             hivemq(), {"HIVEMQ_HOME": str(install(tmp_path / "conf", " " * 1048577).parents[1])}
@@ -312,6 +323,16 @@ def test_dns_is_needed_and_asked_for() -> None:
     with pytest.raises(SettingsError) as caught:
         make_settings(broker="hivemq", dns_listen="5353")
     assert len(caught.value.problems) == 1, "a wrong one is reported once"
+
+
+@pytest.mark.parametrize("listen", ["[::1]:5353", "[2001:db8::1]:5353"])
+def test_an_address_that_hivemq_cannot_be_given_is_refused(listen: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        make_settings(broker="hivemq", dns_listen=listen)
+    (problem,) = caught.value.problems
+    assert problem.key == "dns-listen"
+    assert "write dns-listen:127.0.0.1:5353" in problem.cure
+    assert make_settings(broker="none", dns_listen=listen).dns_listen == listen
 
 
 def member(name: str, host: str = "10.0.0.7", port: int = 7800) -> Member:
@@ -365,14 +386,26 @@ async def test_the_doctor_knows_where_hivemq_listens(tmp_path: Path) -> None:
         await locate_hivemq(hivemq(hivemq_config=str(tmp_path / "none")), {})
 
 
+@pytest.mark.parametrize(
+    ("listen", "asked_at"),
+    [
+        ("127.0.0.1:5353", "127.0.0.1:5353"),
+        ("localhost:53", "localhost:53"),
+        ("0.0.0.0:5353", "127.0.0.1:5353"),
+        ("[::]:5353", "127.0.0.1:5353"),
+    ],
+)
 async def test_the_log_says_how_hivemq_is_to_be_started(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, listen: str, asked_at: str
 ) -> None:
     caplog.set_level(logging.INFO)
-    settings = hivemq(hivemq_config=str(install(tmp_path)), dns_name="mqtt.internal")
+    config_path = str(install(tmp_path))
+    settings = make_settings(
+        broker="hivemq", hivemq_config=config_path, dns_name="mqtt.internal", dns_listen=listen
+    )
     async with HivemqBroker(Surroundings(settings, "a")):
         pass
-    assert "HIVEMQ_DNS_SERVER_ADDRESS=127.0.0.1:5353" in caplog.text
+    assert f"HIVEMQ_DNS_SERVER_ADDRESS={asked_at} " in caplog.text
     assert "HIVEMQ_DNS_DISCOVERY_ADDRESS=mqtt.internal." in caplog.text
 
 

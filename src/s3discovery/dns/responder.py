@@ -25,6 +25,7 @@ from s3discovery.dns.zone import Records, Zone, wire_of
 PLAIN_LIMIT_BYTES = 512  # RFC 1035: what every client without EDNS must take
 TCP_LIMIT_BYTES = 65_535
 _HEADER_BYTES = 12
+_TYPE_AND_CLASS_BYTES = 4  # of a question, behind its name
 _RECORD_HEAD_BYTES = 10  # a pointer to the name, type, class, TTL
 # Reading a question costs time with its length and its records; honest ones have one or two beside it.
 _ASKED_LIMIT_BYTES = 1232
@@ -52,6 +53,16 @@ class _Query:
     wants_dnssec: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """More addresses of one kind at the zone's name than `fit` into a datagram of `limit_bytes`."""
+
+    kind: RdataType
+    addresses: int
+    fit: int
+    limit_bytes: int
+
+
 class Responder:
     """Answers for one zone, which may be replaced at any time.
 
@@ -73,6 +84,18 @@ class Responder:
     def replace(self, zone: Zone) -> None:
         """Answer for `zone` from now on."""
         self._zone = zone
+
+    def crowds(self) -> list[Crowd]:
+        """Return what a client that does not say what it takes never gets in one answer by UDP."""
+        limit, origin = self._max_udp_bytes, self._zone.origin
+        room = limit - _HEADER_BYTES - len(wire_of(origin)) - _TYPE_AND_CLASS_BYTES
+        records, crowds = self._zone.find(origin) or {}, list[Crowd]()
+        for kind in (RdataType.A, RdataType.AAAA):
+            found = records.get(kind, ())
+            fit = room // (_RECORD_HEAD_BYTES + len(found[0])) if found else 0
+            if fit < len(found):
+                crowds.append(Crowd(kind, len(found), fit, limit))
+        return crowds
 
     def answer(self, asked: bytes, *, over_tcp: bool = False) -> bytes | None:
         """Return the answer to a message; None for what no answer is due to (an answer, or no DNS)."""
@@ -147,7 +170,7 @@ class Responder:
         pointer into the question, or to itself where that is about another zone."""
         origin = wire_of(self._zone.origin)
         if name.is_subdomain(self._zone.origin):
-            place = _HEADER_BYTES + len(question) - 4 - len(origin)
+            place = _HEADER_BYTES + len(question) - _TYPE_AND_CLASS_BYTES - len(origin)
             owner = (_POINTER | place).to_bytes(2)
         else:
             place, owner = _HEADER_BYTES + len(question), origin
@@ -170,7 +193,7 @@ def _chosen(records: Records, kind: int) -> tuple[int, tuple[bytes, ...]]:
 def _read(asked: bytes, question: bytes) -> _Query:
     """Read a question. By hand what nearly all are: alone, or with an OPT record; it takes a third of the
     time. Raises DNSException and what it is made of, if damaged."""
-    kind, class_ = struct.unpack_from("!HH", question, len(question) - 4)
+    kind, class_ = struct.unpack_from("!HH", question, len(question) - _TYPE_AND_CLASS_BYTES)
     behind = _HEADER_BYTES + len(question)
     others = asked[6:_HEADER_BYTES]
     if others == bytes(6):

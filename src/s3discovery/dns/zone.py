@@ -5,7 +5,8 @@
     <node>.<zone>         A, AAAA, SRV of one node
     (reverse)             PTR from a node's address to its name
 
-A and AAAA have no port: HiveMQ dials its own there. So nodes at another port than most are in SRV alone.
+A and AAAA have no port: HiveMQ dials its own there. So nodes at another port than the node that we are beside
+are in SRV alone; an observer, which is beside none, takes the port that most have.
 Nodes without an address that a peer may dial are nowhere.
 """
 
@@ -79,20 +80,27 @@ def _is_fit(ip: IP, *, with_loopback: bool) -> bool:
 class Zone:
     """The names of one cluster at one moment. `is_known`: there was a complete listing; else nothing is said.
 
-    `odd` are the ids of nodes that no A or AAAA record stands for, since they listen at another port."""
+    `port` is the one that A and AAAA records stand for; if not given, that of most nodes. `odd` are the ids
+    of nodes that no such record stands for, since they listen at another."""
 
     def __init__(
-        self, name: str, nodes: Iterable[Node] = (), *, serial: int = 0, is_known: bool = True
+        self,
+        name: str,
+        nodes: Iterable[Node] = (),
+        *,
+        port: int | None = None,
+        serial: int = 0,
+        is_known: bool = True,
     ) -> None:
+        self.name = name
         self.origin = dns.name.from_text(name)
         self.is_known = is_known
         nodes = sorted((node for node in nodes if node.addresses), key=lambda node: node.cluster_id)
-        ports = Counter(node.port for node in nodes)
-        usual = min(ports, key=lambda port: (-ports[port], port)) if ports else 0
-        self.odd = tuple(node.cluster_id for node in nodes if node.port != usual)
+        self.port = _most_usual(node.port for node in nodes) if port is None else port
+        self.odd = tuple(node.cluster_id for node in nodes if node.port != self.port)
         times = (serial % _SERIAL_LIMIT, *_SOA_TIMES_S)
         self._soa_times = b"".join(number.to_bytes(4) for number in times)
-        self._names = self._build(nodes, usual)
+        self._names = self._build(nodes)
 
     def holds(self, name: dns.name.Name) -> bool:
         """Tell whether `name` is ours to speak of: below the zone, or a node's address reversed."""
@@ -109,7 +117,7 @@ class Zone:
             + self._soa_times
         )
 
-    def _build(self, nodes: Iterable[Node], usual_port: int) -> Mapping[dns.name.Name, Records]:
+    def _build(self, nodes: Iterable[Node]) -> Mapping[dns.name.Name, Records]:
         # The innermost is an ordered set: the same record twice is one.
         names: dict[dns.name.Name, dict[RdataType, dict[bytes, None]]]
         names = defaultdict(lambda: defaultdict(dict))
@@ -131,7 +139,7 @@ class Zone:
             for ip in node.addresses:
                 kind = RdataType.A if ip.version == 4 else RdataType.AAAA
                 add(own, kind, ip.packed)
-                if node.port == usual_port:
+                if node.port == self.port:
                     add(self.origin, kind, ip.packed)
                 add(dns.reversename.from_address(str(ip)), RdataType.PTR, own_wire)
         return {
@@ -145,6 +153,12 @@ class Zone:
 def wire_of(name: dns.name.Name) -> bytes:
     """Return a name as on the wire, in full."""
     return b"".join(len(label).to_bytes(1) + label for label in name.labels)
+
+
+def _most_usual(ports: Iterable[int]) -> int:
+    """Return the port that occurs most, of several the lowest; 0 if there is none."""
+    counts = Counter(ports)
+    return min(counts, key=lambda port: (-counts[port], port), default=0)
 
 
 def _framed(data: bytes) -> bytes:

@@ -12,26 +12,36 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 LOOK_UP_LIMIT_S: Final = 5.0
-_THREADS = 16  # look-ups at a time, those that nobody waits for any more included
+_THREADS = 16
 
 Found = tuple[str, ...]
 FindAddresses = Callable[[str], Awaitable[Found]]
 
 
 class Names:
-    """Looks names up, for one event loop."""
+    """Looks names up, for one event loop.
 
-    def __init__(self) -> None:
-        self._free = asyncio.Semaphore(_THREADS)
+    `threads` is how many at a time, those that nobody waits for any more included. `look_up` may block."""
+
+    def __init__(
+        self,
+        threads: int = _THREADS,
+        *,
+        limit_s: float = LOOK_UP_LIMIT_S,
+        look_up: Callable[[str], Found | OSError] | None = None,
+    ) -> None:
+        self._free = asyncio.Semaphore(threads)
+        self._limit_s = limit_s
+        self._look_up = look_up or _look_up
 
     async def find(self, host: str) -> Found:
         """Return the IP addresses of `host`, both families, the preferred one first.
 
-        Raises OSError if there is none, or no answer within a few seconds."""
-        async with asyncio.timeout(LOOK_UP_LIMIT_S):
-            await self._free.acquire()
-            answer = self._begin(host)
-            return await answer
+        Raises OSError if there is none, or no answer within a few seconds, not counting the wait for a free
+        thread: who stands behind others that get no answer must not fail with them."""
+        await self._free.acquire()
+        async with asyncio.timeout(self._limit_s):
+            return await self._begin(host)
 
     def _begin(self, host: str) -> "asyncio.Future[Found]":
         loop = asyncio.get_running_loop()
@@ -47,7 +57,7 @@ class Names:
                 answer.set_result(found)
 
         def work() -> None:
-            found = _look_up(host)
+            found = self._look_up(host)
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile: nobody asks any more
                 loop.call_soon_threadsafe(finish, found)
 

@@ -12,6 +12,7 @@ from typing import Self
 from s3discovery.brokers import Surroundings
 from s3discovery.brokers.hivemq.installation import Installation
 from s3discovery.node import NO_METADATA, Member
+from s3discovery.settings import hosts
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class HivemqBroker:
         log.info(
             "hivemq asks for its peers by DNS: start it with HIVEMQ_DNS_SERVER_ADDRESS=%s "
             "HIVEMQ_DNS_DISCOVERY_ADDRESS=%s",
-            settings.dns_listen,
+            _asked_at(settings.dns_listen or ""),
             settings.dns_name,
         )
         return self
@@ -103,3 +104,9 @@ class HivemqBroker:
         traceback: TracebackType | None,
     ) -> None:
         return None
+
+
+def _asked_at(listen: str) -> str:
+    """Return where HiveMQ on this machine asks: 0.0.0.0 and the like are no address to ask at."""
+    host, _, port = listen.rpartition(":")
+    return f"127.0.0.1:{port}" if hosts.is_wildcard(host) else listen

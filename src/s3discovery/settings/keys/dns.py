@@ -32,8 +32,8 @@ DNS: tuple[Key, ...] = (
         "dns-rate",
         "dns_rate",
         kinds.read_count,
-        "How many questions a second one address may ask by UDP; who asks more is told to come by TCP. "
-        "Loopback may ask as many as it likes.",
+        "How many questions a second one address may ask by UDP, and as many by TCP; who asks more by UDP is "
+        "told to come by TCP. Loopback may ask as many as it likes.",
         "1000",
         default="200",
     ),

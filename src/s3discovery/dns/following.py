@@ -1,0 +1,136 @@
+"""The zone kept in step with discovery: after each listing, and whenever a host name is found out.
+
+A listing is told at once, with the addresses that are known: a name that nobody answers for must not hold up
+the joins and leaves of all others.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from dns.rdatatype import RdataType
+
+from s3discovery.clock import Clock
+from s3discovery.discovery import Discovery
+from s3discovery.dns.directory import Directory, FindsNames
+from s3discovery.dns.responder import Responder
+from s3discovery.dns.zone import IP, Node, Zone, fit_to_publish, unmapped
+from s3discovery.network.names import Names
+from s3discovery.node import Member
+
+log = logging.getLogger(__name__)
+
+# The time to the next listing, but not more: a newcomer may make us look sooner.
+_TTL_LIMIT_S = 5.0
+_PAUSE_S = 0.2  # names come in one by one, and a zone of 500 nodes takes milliseconds
+
+
+def time_to_live_s(*, listed_s: float | None, poll_interval_s: float, now_s: float) -> int:
+    """Return how long an answer holds: until the next listing, 5 s at most. All by one clock."""
+    if listed_s is None:
+        return 0
+    return int(max(0.0, min(listed_s + poll_interval_s - now_s, _TTL_LIMIT_S)))
+
+
+class Following:
+    """Gives a responder what the last complete listing says."""
+
+    def __init__(
+        self,
+        discovery: Discovery,
+        responder: Responder,
+        clock: Clock,
+        make_names: Callable[[int], FindsNames] = Names,
+    ) -> None:
+        self._discovery = discovery
+        self._responder = responder
+        self._clock = clock
+        self._make_names = make_names
+        self._due = asyncio.Event()
+        self._told: tuple[list[Node], int | None, bool] | None = None
+        self._serial = 0
+        self._odd: tuple[str, ...] = ()
+        self._crowded: frozenset[RdataType] = frozenset()
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            directory = Directory(tasks, self._clock, self._due.set, self._make_names)
+            tasks.create_task(self._await_listings(), name="dns-listings")
+            while True:
+                await self._due.wait()
+                self._due.clear()
+                members = self._discovery.members
+                directory.mind({member.address.host for member in members if _has_name(member)})
+                self._publish(members, directory)
+                await self._clock.sleep(_PAUSE_S)
+
+    async def _await_listings(self) -> None:
+        polls = 0
+        while True:
+            await self._discovery.polled(polls)
+            polls = self._discovery.polls
+            self._due.set()
+
+    def _publish(self, members: frozenset[Member], directory: Directory) -> None:
+        own = self._discovery.own
+        found = {member: _addresses_of(member, directory) for member in members}
+        with_loopback = own is not None and any(ip.is_loopback for ip in found.get(own, ()))
+        nodes = [
+            Node(
+                member.cluster_id,
+                member.address.port,
+                fit_to_publish(found[member], with_loopback=with_loopback),
+            )
+            for member in sorted(members, key=lambda member: member.cluster_id)
+        ]
+        # "Nobody is there" would be untrue as long as it may turn out that somebody is.
+        is_known = any(node.addresses for node in nodes) or not directory.is_asking
+        port = own.address.port if own is not None else None
+        if (nodes, port, is_known) == self._told:
+            return
+        self._told = (nodes, port, is_known)
+        self._serial += 1
+        name = self._responder.zone.name
+        self._responder.replace(Zone(name, nodes, port=port, serial=self._serial, is_known=is_known))
+        self._warn()
+
+    def _warn(self) -> None:
+        """Say once what those who ask for addresses do not get."""
+        zone, crowds = self._responder.zone, self._responder.crowds()
+        if zone.odd and zone.odd != self._odd:
+            log.warning(
+                "dns leaves nodes at another port to SRV, since addresses have none: give all nodes one port "
+                "port=%s cluster_ids=%r",
+                zone.port,
+                zone.odd,
+            )
+        self._odd = zone.odd
+        for crowd in crowds:
+            if crowd.kind not in self._crowded:
+                log.warning(
+                    "dns answers by UDP hold a part of the addresses, another each time: raise dns-max-udp "
+                    "if the network and those who ask take more (HiveMQ takes 4096, and never asks by TCP) "
+                    "type=%s addresses=%d fit=%d dns-max-udp=%d",
+                    crowd.kind.name,
+                    crowd.addresses,
+                    crowd.fit,
+                    crowd.limit_bytes,
+                )
+        self._crowded = frozenset(crowd.kind for crowd in crowds)
+
+
+def _has_name(member: Member) -> bool:
+    """Tell whether a look-up is needed, and allowed."""
+    try:
+        member.address.ip  # noqa: B018 - asked for its error
+    except ValueError:
+        return member.address.is_dialable
+    return False
+
+
+def _addresses_of(member: Member, directory: Directory) -> tuple[IP, ...]:
+    try:
+        return (unmapped(member.address.ip),)
+    except ValueError:
+        return directory.addresses_of(member.address.host)
