@@ -15,7 +15,7 @@ from s3discovery import codec
 from s3discovery.bucket import Entry, Listing, Stored
 from s3discovery.errors import CodecError
 from s3discovery.node import INCARNATION, Member, find_forbidden
-from s3discovery.topology import decode_report, without_report
+from s3discovery.topology import decode_report, spelled_out, without_report
 
 METADATA_PREFIX = "s3discovery-"
 # The key of a probe, behind the prefix: what asks a store whether it lets one write, and is gone at once.
@@ -223,7 +223,7 @@ def assess(
         and not is_dead(member)
     }
     return View(
-        peers=peers | carried,
+        peers=spelled_out(peers | carried, None if own_key is None else own_key.removeprefix(prefix)),
         carried=frozenset(carried),
         expired=seen_expired,
         ripe=ripe,

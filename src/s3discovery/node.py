@@ -105,10 +105,12 @@ class Report:
     """What a node says of its broker's cluster.
 
     `is_formed`: it belongs to a cluster of its engine; False while it waits to; None for brokers without such
-    a state, and for nodes that tell nothing. `missing`: members that its broker has not seen for a while."""
+    a state, and for nodes that tell nothing. `missing`: members that its broker has not seen for a while.
+    `digests` stand for such members where their names did not fit (see `topology`)."""
 
     is_formed: bool | None = None
     missing: frozenset[str] = frozenset()
+    digests: frozenset[str] = frozenset()
 
 
 NO_REPORT = Report()

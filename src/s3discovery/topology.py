@@ -4,8 +4,11 @@ A node reports whether it belongs to a cluster of its engine, and which members 
 the report travels in the metadata of the node file. In a whole cluster nobody misses anybody.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
 from s3discovery.node import INCARNATION, NO_REPORT, Member, Report, find_forbidden, is_blank
@@ -15,8 +18,13 @@ MISSING = "missing"
 SPLIT = "split"  # how a split cluster is announced
 _FORMED, _BLANK = "formed", "blank"
 _STATES = {_FORMED: True, _BLANK: False}
-# S3 takes 2 KB of metadata together; whoever misses more than fit here is alone anyway.
+# S3 takes 2 KB of metadata together. Where names do not fit, digests stand for them; of two halves of a
+# cluster of 500 all fit, and whoever misses more than that is missed by those he misses.
 _MISSING_LIMIT_BYTES = 1000
+_DIGESTS = "#"  # no name begins so
+_DIGESTS_LIMIT = 250
+_DIGEST = re.compile(r"[A-Za-z0-9_-]{4}", re.ASCII)
+_NAMED = 5  # of each kind; in a cluster of hundreds the rest is a number, or a line would be a megabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +51,21 @@ class Topology:
 
     def __str__(self) -> str:
         if self.is_split:
-            return f"{SPLIT}: {' | '.join(','.join(group) for group in self.groups)}"
+            return f"{SPLIT}: {_some([_some(group, ',') for group in self.groups], ' | ')}"
         size = len(self.groups[0]) if self.groups else 0
         if self.waiting:
-            return f"waiting for {', '.join(self.waiting)} ({size}/{size + len(self.waiting)})"
+            return f"waiting for {_some(self.waiting)} ({size}/{size + len(self.waiting)})"
         if not self.is_told:
             return f"{size} member{'' if size == 1 else 's'}, none tells of its broker"
         if self.gaps:
-            return f"incomplete: {', '.join(f'{one} does not see {other}' for one, other in self.gaps)}"
+            return f"incomplete: {_some([f'{one} does not see {other}' for one, other in self.gaps])}"
         return f"formed {size}/{size}"
+
+
+def _some(names: Sequence[str], between: str = ", ") -> str:
+    """Return the first names, and how many more there are."""
+    rest = len(names) - _NAMED
+    return between.join((*names[:_NAMED], *([f"{rest} more"] if rest > 0 else [])))
 
 
 def encode_report(report: Report) -> dict[str, str]:
@@ -59,15 +73,10 @@ def encode_report(report: Report) -> dict[str, str]:
     metadata = {}
     if report.is_formed is not None:
         metadata[STATE] = _FORMED if report.is_formed else _BLANK
-    names: list[str] = []
-    left = _MISSING_LIMIT_BYTES
-    for name in (quote(name, safe="") for name in sorted(report.missing)):
-        # A peer may have an id so long that it fits nowhere: it must not keep us from writing our file.
-        if len(name) < left:
-            names.append(name)
-            left -= len(name) + 1
-    if names:
-        metadata[MISSING] = ",".join(names)
+    if report.missing:
+        names = ",".join(quote(name, safe="") for name in sorted(report.missing))
+        digests = _DIGESTS + "".join(sorted(map(_digest, report.missing))[:_DIGESTS_LIMIT])
+        metadata[MISSING] = names if len(names) <= _MISSING_LIMIT_BYTES else digests
     return metadata
 
 
@@ -75,9 +84,30 @@ def decode_report(metadata: Mapping[str, str]) -> Report:
     """Return the report in `metadata`; whatever is not understood counts as not said."""
     if STATE not in metadata and MISSING not in metadata:
         return NO_REPORT
-    names = (unquote(name, errors="replace") for name in metadata.get(MISSING, "").split(","))
+    is_formed, text = _STATES.get(metadata.get(STATE, "")), metadata.get(MISSING, "")
+    if text.startswith(_DIGESTS):
+        return Report(is_formed, digests=frozenset(_DIGEST.findall(text, len(_DIGESTS))))
+    names = (unquote(name, errors="replace") for name in text.split(","))
     missing = frozenset(name for name in names if not is_blank(name) and find_forbidden(name) is None)
-    return Report(_STATES.get(metadata.get(STATE, "")), missing)
+    return Report(is_formed, missing)
+
+
+def spelled_out(members: Mapping[str, Member], own_id: str | None) -> dict[str, Member]:
+    """Return `members` by id with the names that digests in their reports stand for; unknown ones go."""
+    if not any(member.report.digests for member in members.values()):
+        return dict(members)
+    ids = {_digest(name): name for name in (*members, *([] if own_id is None else [own_id]))}
+    return {name: replace(member, report=_spell_out(member.report, ids)) for name, member in members.items()}
+
+
+def _spell_out(report: Report, ids: Mapping[str, str]) -> Report:
+    found = frozenset(ids[digest] for digest in report.digests if digest in ids)
+    return replace(report, missing=report.missing | found, digests=frozenset())
+
+
+def _digest(name: str) -> str:
+    """Return four characters that stand for an id: of 500 ids two are alike once in a hundred clusters."""
+    return base64.urlsafe_b64encode(hashlib.sha256(name.encode()).digest()[:3]).decode()
 
 
 def without_report(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from s3discovery.topology import (
     Topology,
     decode_report,
     encode_report,
+    spelled_out,
     topology,
     without_report,
 )
@@ -40,12 +41,36 @@ class TestReport:
         assert encode_report(NO_REPORT) == {}
 
     def test_it_fits_into_metadata(self) -> None:
-        written = encode_report(Report(True, frozenset(f"node-{number:04d}" for number in range(1000))))
-        assert len(written[MISSING]) <= 1000
-        assert decode_report(written).missing
-        long = Report(True, frozenset({"a", "b" * 999, "ü" * 500, "z"}))
-        assert encode_report(long)[MISSING] == "a,z"
-        assert MISSING not in encode_report(Report(True, frozenset({"b" * 1024})))
+        for missing in ([f"node-{number:04d}" for number in range(1000)], ["a", "b" * 999, "ü" * 500, "z"]):
+            written = encode_report(Report(True, frozenset(missing)))
+            assert len(written[MISSING]) <= 1001
+            assert decode_report(written).digests
+
+    @pytest.mark.parametrize(
+        ("count", "form"), [(60, "ip-10-0-17-{}.eu-central-1.compute.internal"), (500, "n{}")]
+    )
+    def test_two_halves_that_do_not_see_each_other_are_found_whatever_their_names(
+        self, count: int, form: str
+    ) -> None:
+        names = [form.format(number) for number in range(count)]
+        halves = names[: count // 2], names[count // 2 :]
+        members: dict[str, Member] = {}
+        for half, other in (halves, halves[::-1]):
+            report = decode_report(encode_report(Report(None, frozenset(other))))
+            assert report.digests
+            members |= {name: Member(name, ADDRESS, report=report) for name in half}
+        own = members.pop(names[0])
+        told = spelled_out(members, names[0])
+        assert all(member.report.digests == frozenset() for member in told.values())
+        own = replace(own, report=Report(None, frozenset(halves[1])))
+        found = topology([own, *told.values()])
+        assert found.groups == tuple(sorted(tuple(sorted(half)) for half in halves))
+        assert found.gaps == ()
+
+    def test_digests_of_nobody_say_nothing(self) -> None:
+        report = decode_report({MISSING: "#AAAA,BB", STATE: "formed"})
+        assert report.digests == {"AAAA"}
+        assert spelled_out({"a": Member("a", ADDRESS, report=report)}, None)["a"].report == Report(True)
 
     @pytest.mark.parametrize(
         "metadata",
