@@ -140,11 +140,17 @@ def test_the_worst_comes_first_and_long_lists_are_cut() -> None:
     assert "The first expires in 20 s." in late.effect
 
 
-def test_nobody_is_late_where_nobody_can_write_or_has_to() -> None:
+def test_who_is_late_is_judged_by_the_last_listing() -> None:
+    """In an outage nobody can write: who was late then is late still, and nobody else becomes it."""
+    down = with_status(error=UnreachableError("x"), listed_s=101.0 - 30)
+    kinds = [trouble.kind for trouble in troubles(replace(down, members=frozenset({member("b", age_s=50)})))]
+    assert kinds == ["store"]
+    kinds = [trouble.kind for trouble in troubles(replace(down, members=frozenset({member("b", age_s=59)})))]
+    assert kinds == ["store", "late"]
+
+
+def test_nobody_is_late_who_need_not_write() -> None:
     late = frozenset({member("b", age_s=50)})
-    assert [
-        trouble.kind for trouble in troubles(replace(with_status(error=UnreachableError("x")), members=late))
-    ] == ["store"]
     assert troubles(replace(CALM, members=late, update_interval_s=0.0, expiration_s=0.0)) == ()
     assert troubles(replace(CALM, members=late, now_s=None)) == ()
 

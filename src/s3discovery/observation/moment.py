@@ -52,7 +52,9 @@ class Moment:
 
     def age_s(self, member: Member) -> float | None:
         """Seconds since the file of `member` was written; None while that or S3's time is unknown."""
-        return None if self.now_s is None or not member.modified_s else max(0.0, self.now_s - member.modified_s)
+        return (
+            None if self.now_s is None or not member.modified_s else max(0.0, self.now_s - member.modified_s)
+        )
 
     def expires_in_s(self, member: Member) -> float | None:
         """Seconds until the file of `member` expires; None if it never does, or while that is unknown."""
@@ -60,9 +62,11 @@ class Moment:
         return None if age_s is None or self.expiration_s <= 0 else self.expiration_s - age_s
 
     def is_late(self, member: Member) -> bool:
-        """Tell whether `member` has missed a refresh, if its update interval is ours.
+        """Tell whether `member` had missed a refresh at the last complete listing, if its interval is ours.
 
-        A quarter of the interval, and the time until the refresh is listed, are allowed."""
-        age_s = self.age_s(member)
-        due_s = 1.25 * self.update_interval_s + 2 * self.poll_interval_s
-        return self.update_interval_s > 0 and age_s is not None and age_s > due_s
+        A quarter of the interval, and the time until the refresh is listed, are allowed. What was written since,
+        or could not be in an outage, nobody knows."""
+        age_s, listed_s_ago = self.age_s(member), self.listed_s_ago
+        if age_s is None or listed_s_ago is None or not self.update_interval_s:
+            return False
+        return age_s - listed_s_ago > 1.25 * self.update_interval_s + self.poll_interval_s

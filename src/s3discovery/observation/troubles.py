@@ -172,7 +172,7 @@ def _of_the_members(moment: Moment) -> Iterator[Trouble]:
             "Delete them if nobody needs them, or give the nodes a prefix of their own.",
         )
     late = [member for member in moment.members if moment.is_late(member)]
-    if late and moment.status.error is None:
+    if late:
         yield _lateness(late, moment)
 
 
