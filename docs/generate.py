@@ -4,6 +4,7 @@ With --check, tells whether they are stale."""
 
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import manpage
 from s3discovery.cli import main as commands
 from s3discovery.http import openapi
 from s3discovery.metrics import DESCRIPTIONS
-from s3discovery.observation.journal import KINDS
 from s3discovery.settings.keys import FIXED, KEYS, Key
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +59,10 @@ def _commands() -> Iterator[str]:
     yield ""
     yield _NOTE
     yield ""
-    yield "Exit codes: 0 all well, 1 it failed (store, broker, network), 2 wrong settings or usage."
+    yield (
+        "Exit codes: 0 all well, 1 it failed (store, broker, network) or was interrupted, 2 wrong settings or "
+        "usage; `status` has more, `run -- PROGRAM` ends with the program's, and `demo` with 130 after Ctrl-C."
+    )
     yield ""
     with click.Context(commands, info_name="s3discovery", max_content_width=100, terminal_width=100) as top:
         yield from _help(commands, top)
@@ -95,8 +98,9 @@ def _http() -> Iterator[str]:
     yield (
         "At `http-address` and `http-port`; `/` is the page for people. `/openapi.json` is this as an "
         "OpenAPI document. Where `http-token` is set, every request but those for health brings it: "
-        "`Authorization: Bearer <token>`. Other sites' pages, and host names that are not ours, are turned "
-        "away."
+        "`Authorization: Bearer <token>`; by which host name it asks is all one then. Where none is set, "
+        "other sites' pages, and host names that are not ours, are turned away. At most 200 connections are "
+        "open at a time, 100 of one address; one that sends no request within 10 s is closed."
     )
     yield ""
     for path, operations in document["paths"].items():
@@ -122,11 +126,19 @@ def _http() -> Iterator[str]:
     yield "## Events"
     yield ""
     yield (
-        "The first event is a `snapshot` of all there is. Then come, each with `at` (Unix seconds): "
-        + ", ".join(f"`{kind}`" for kind in KINDS)
-        + ". A reader that comes back with `Last-Event-ID` goes on where it was."
+        "The first event is a `snapshot` of all there is; the others tell changes, and have the time `at` "
+        "(Unix seconds). The data of each is JSON in one line. A reader that comes back with "
+        "`Last-Event-ID`, or with `last_event_id` in the query, goes on where it was, or gets a `snapshot` "
+        "if too much has happened since. At least every 10 s there is an event or a comment. 64 readers have "
+        "a place; one more ends the stream of the oldest. Another token in the file ends the streams of the "
+        "last one."
     )
     yield ""
+    for schema, kinds in groupby(openapi.EVENTS, key=lambda kind: openapi.EVENTS[kind]):
+        yield f"### {', '.join(kinds)}"
+        yield ""
+        yield from _fields(schema)
+        yield ""
 
 
 def _content(answer: Mapping[str, Any]) -> str:

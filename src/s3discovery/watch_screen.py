@@ -1,16 +1,19 @@
 """What `watch` shows in a terminal: the page in words.
 
-What is wrong stands on top, then the members by the parts of their cluster, then what happened. All of it
-fits the height of the terminal; of many members those come first that something is wrong with.
+What is wrong stands on top, then the members by the parts of their cluster, then what happened. From 60
+columns and 16 lines on, all of it fits the terminal: troubles are told in fewer words where there are many,
+of members those come first that something is wrong with, and long names are cut before ages are.
 """
 
 import math
+import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from rich import get_console
 from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 from rich.table import Table
@@ -24,8 +27,17 @@ from s3discovery.screens import duration
 from s3discovery.topology import Topology, topology
 
 EVENTS_SHOWN = 10
+_EVENTS_PART = 4  # of the height, for events
 _ROWS_LEAST = 3  # of members, however low the terminal is
+_PART_LEAST = 3  # rows of a part: its title, somebody, and how many more
+_BETWEEN = 3  # lines: two empty ones, and the headings of the table
+_HEAD_LINES = 2
+_LONGEST_CHARS = 2000  # of one text; errors and reports come from outside
 _BAR = 10
+_BAR_FROM = 100  # columns; in fewer it would take the room of names
+_ALL = sys.maxsize
+# How many lines a trouble gets for its title, its effect and its cure: the first that fits is taken.
+_SHAPES = ((_ALL, _ALL, _ALL), (2, 1, 1), (2, 0, 1), (1, 0, 1), (1, 0, 0))
 _STYLES = {BAD: "bold red", WARNING: "bold yellow", NOTE: "bold cyan"}
 _SIGNS = {BAD: "x", WARNING: "!", NOTE: "i"}
 _SENTENCES = {
@@ -60,7 +72,13 @@ class WatchScreen:
 
     def __init__(self) -> None:
         self._console = Console()
-        self._live = Live(console=self._console, refresh_per_second=4)
+        # Drawn anew by `draw` alone: no thread of its own, and nothing is laid out twice.
+        self._live = Live(console=self._console, auto_refresh=False)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether standard output is a terminal on which lines can be drawn again."""
+        return sys.stdout.isatty() and self._console.is_terminal and not self._console.is_dumb_terminal
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -72,29 +90,39 @@ class WatchScreen:
     def draw(self, moment: Moment, events: Sequence[Event]) -> None:
         """Show a moment, and the last of `events` (the oldest first)."""
         blocks = "█░" if self._console.encoding.startswith("utf") else "#."
-        self._live.update(screen(moment, events, self._console.size, blocks))
+        self._live.update(screen(moment, events, self._console.size, blocks), refresh=True)
 
 
 def screen(moment: Moment, events: Sequence[Event], size: ConsoleDimensions, blocks: str = "█░") -> Group:
     """Return what stands in a terminal of `size`; `blocks` draw what is left of a life, and the rest."""
-    wrong = [_wrong(trouble) for trouble in troubles(moment)]
-    told = [_line(event) for event in events[-EVENTS_SHOWN:]]
-    head = _head(moment)
-    spent = sum(_height(text, size.width) for text in (head, *wrong)) + len(told)
-    around = 4 if wrong else 5  # empty lines, the headings, and how many more there are
-    table = _members(moment, max(_ROWS_LEAST, size.height - spent - around), blocks)
-    calm = [] if wrong else [Text("nothing is wrong", "green")]
-    return Group(head, *wrong, *calm, Text(), table, Text(), *told)
+    head = _folded(_head(moment, size.width), size.width, _HEAD_LINES)
+    told = [_line(event) for event in events[-min(EVENTS_SHOWN, max(1, size.height // _EVENTS_PART)) :]]
+    room = size.height - len(head) - len(told) - _BETWEEN
+    wrong = _wrong(troubles(moment), size.width, room - _ROWS_LEAST) or [Text("nothing is wrong", "green")]
+    table = _members(moment, max(_ROWS_LEAST, room - len(wrong)), blocks if size.width >= _BAR_FROM else "")
+    return Group(*head, *wrong, Text(), table, Text(), *told)
 
 
-def _height(text: Text, width: int) -> int:
-    return sum(math.ceil(max(1, line.cell_len) / width) for line in text.split("\n"))
+def _legible(text: str) -> str:
+    return legible(text if len(text) <= _LONGEST_CHARS else f"{text[:_LONGEST_CHARS]}…")
 
 
-def _head(moment: Moment) -> Text:
+def _folded(text: Text, width: int, most: int) -> list[Text]:
+    """Return `text` as at most so many lines of `width`; the last one tells if it is cut."""
+    lines = list(text.wrap(get_console(), width))
+    if len(lines) <= most:
+        return lines
+    for last in lines[most - 1 : most]:
+        last.truncate(width - 1)
+        last.append("…")
+    return lines[:most]
+
+
+def _head(moment: Moment, width: int) -> Text:
     count = len(moment.members)
-    where = legible(f"s3://{moment.bucket}/{moment.prefix}")
-    head = Text(f"{count} {'member' if count == 1 else 'members'} in {where}   ", "bold")
+    where = Text(_legible(f"s3://{moment.bucket}/{moment.prefix}"))
+    where.truncate(width // 2, overflow="ellipsis")
+    head = Text(f"{count} {'member' if count == 1 else 'members'} in ", "bold") + where + Text("   ")
     answers = moment.status.error is None
     head += Text("store answers" if answers else "store fails", "green" if answers else "red")
     if (ago_s := moment.listed_s_ago) is not None:
@@ -104,40 +132,82 @@ def _head(moment: Moment) -> Text:
     return head
 
 
-def _wrong(trouble: Trouble) -> Text:
-    text = Text(f"{_SIGNS[trouble.severity]} {legible(trouble.title)}\n", _STYLES[trouble.severity])
-    text.append(f"  {legible(trouble.effect)}\n", "not bold default")
-    text.append(f"  > {legible(trouble.cure)}", "not bold default")
-    return text
+def _wrong(found: Sequence[Trouble], width: int, room: int) -> list[Text]:
+    """Return what is wrong in at most `room` lines: in as many words as fit, of too many the worst."""
+    room = max(1, room)
+    lines = list[Text]()
+    for shape in _SHAPES:
+        lines = [line for trouble in found for line in _told(trouble, width, shape)]
+        if len(lines) <= room:
+            return lines
+    more = len(lines) - room + 1
+    return [
+        *lines[: room - 1],
+        Text(f"... and {more} more that {'is' if more == 1 else 'are'} wrong", "bold"),
+    ]
+
+
+def _told(trouble: Trouble, width: int, shape: tuple[int, int, int]) -> Iterator[Text]:
+    title = Text(f"{_SIGNS[trouble.severity]} {_legible(trouble.title)}", _STYLES[trouble.severity])
+    yield from _folded(title, width, shape[0])
+    for text, most in zip((trouble.effect, f"> {trouble.cure}"), shape[1:], strict=True):
+        for line in _folded(Text(_legible(text)), width - 2, most):
+            yield Text("  ") + line
 
 
 def _members(moment: Moment, limit: int, blocks: str) -> Table:
+    """Return the members in at most `limit` rows, the headings not counted."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("cluster id", "address", "file age", "expires in", "broker", "does not see"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    found = topology(moment.members)
-    left = limit
-    for title, ids in _parts(found):
-        members = sorted(
-            (m for m in moment.members if m.cluster_id in ids), key=lambda m: _urgency(m, moment)
-        )
+    for name, is_cut in (
+        ("cluster id", True),
+        ("address", True),
+        ("file age", False),
+        ("expires in", False),
+        ("broker", False),
+        ("does not see", True),
+    ):
+        # rich takes width from columns that wrap; their cells do not.
+        table.add_column(Text(name, no_wrap=True, overflow="ellipsis"), no_wrap=not is_cut)
+    every = list(_parts(moment))
+    shown = every[: max(1, (limit - 1) // _PART_LEAST)]
+    limit -= len(every) > len(shown)
+    sizes = [len(members) + bool(title) for title, members in shown]
+    for (title, members), share in zip(shown, _shares(sizes, limit), strict=True):
         if title:
-            table.add_row(Text(f"{title} ({len(members)})", "bold"))
-            left -= 1
-        for member in members[: max(0, left)]:
+            table.add_row(Text(f"{title} ({len(members)})", "bold", no_wrap=True))
+        left = share - bool(title)
+        fitting = members if len(members) <= left else members[: max(0, left - 1)]
+        for member in fitting:
             table.add_row(*_row(member, moment, blocks))
-        if len(members) > max(0, left):
-            table.add_row(Text(f"... and {len(members) - max(0, left)} more", "dim"))
-        left -= len(members)
+        if len(fitting) < len(members):
+            table.add_row(Text(f"... and {len(members) - len(fitting)} more", "dim", no_wrap=True))
+    if rest := every[len(shown) :]:
+        count = sum(len(members) for _, members in rest)
+        table.add_row(Text(f"... and {count} in {len(rest)} more parts", "dim", no_wrap=True))
     return table
 
 
-def _parts(found: Topology) -> Iterator[tuple[str, frozenset[str]]]:
+def _shares(sizes: Sequence[int], limit: int) -> list[int]:
+    """Deal out `limit` rows evenly; who wants less leaves the rest to the others."""
+    shares = [0] * len(sizes)
+    for turn, place in enumerate(sorted(range(len(sizes)), key=lambda place: sizes[place])):
+        shares[place] = min(sizes[place], (limit - sum(shares)) // (len(sizes) - turn))
+    return shares
+
+
+def _parts(moment: Moment) -> Iterator[tuple[str, list[Member]]]:
+    """Give the members of each part of the cluster, those first that something is wrong with."""
+    found = topology(moment.members)
+    by_id = {member.cluster_id: member for member in moment.members}
+    for title, ids in _titled(found):
+        yield title, sorted((by_id[each] for each in ids), key=lambda member: _urgency(member, moment))
+
+
+def _titled(found: Topology) -> Iterator[tuple[str, tuple[str, ...]]]:
     for number, group in enumerate(found.groups, 1):
-        title = f"part {number} of {len(found.groups)}" if found.is_split else ""
-        yield title, frozenset(group)
+        yield (f"part {number} of {len(found.groups)}" if found.is_split else ""), group
     if found.waiting:
-        yield "waiting to join", frozenset(found.waiting)
+        yield "waiting to join", found.waiting
 
 
 def _urgency(member: Member, moment: Moment) -> tuple[bool, bool, str]:
@@ -147,12 +217,16 @@ def _urgency(member: Member, moment: Moment) -> tuple[bool, bool, str]:
 def _row(member: Member, moment: Moment, blocks: str) -> Iterable[Text]:
     age_s, left_s = moment.age_s(member), moment.expires_in_s(member)
     is_own = moment.own is not None and moment.own.cluster_id == member.cluster_id
-    yield Text(legible(member.cluster_id) + (" (own)" if is_own else ""))
-    yield Text(legible(str(member.address)))
+    yield _name(member.cluster_id + (" (own)" if is_own else ""))
+    yield _name(str(member.address))
     yield Text("?" if age_s is None else duration(age_s))
     yield _life(left_s, moment, blocks, is_late=moment.is_late(member))
     yield Text({True: "formed", False: "waiting", None: "-"}[member.report.is_formed])
-    yield Text(legible(", ".join(sorted(member.report.missing))), "yellow")
+    yield _name(", ".join(sorted(member.report.missing)), "yellow")
+
+
+def _name(text: str, style: str = "") -> Text:
+    return Text(_legible(text), style, no_wrap=True, overflow="ellipsis")
 
 
 def _life(left_s: float | None, moment: Moment, blocks: str, *, is_late: bool) -> Text:
@@ -162,15 +236,16 @@ def _life(left_s: float | None, moment: Moment, blocks: str, *, is_late: bool) -
     style = "dim" if moment.status.error is not None else "yellow" if is_late else "green"
     if is_late and full <= 1:
         style = "red"
-    return Text(blocks[0] * full + blocks[1] * (_BAR - full), style) + Text(
-        f" {duration(left_s)}" if left_s > 0 else " kept", "default"
-    )
+    left = duration(left_s) if left_s > 0 else "kept"
+    if not blocks:
+        return Text(left, style)
+    return Text(blocks[0] * full + blocks[1] * (_BAR - full), style) + Text(f" {left}", "default")
 
 
 def _line(event: Event) -> Text:
     at = time.strftime("%H:%M:%S", time.localtime(event.wall_s))
     return Text(
-        f"{at} {legible(_sentence(event.kind, event.data))}", "dim", no_wrap=True, overflow="ellipsis"
+        f"{at} {_legible(_sentence(event.kind, event.data))}", "dim", no_wrap=True, overflow="ellipsis"
     )
 
 

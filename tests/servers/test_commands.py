@@ -8,7 +8,7 @@ import pty
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,9 @@ import pytest
 from s3discovery import codec
 from s3discovery.credentials import Credentials, FixedCredentials
 from s3discovery.demo.child import choose_ports
-from s3discovery.node import Address, NodeFile
+from s3discovery.node import Address, NodeFile, Report
 from s3discovery.s3 import S3Bucket
+from s3discovery.topology import encode_report
 
 COMMAND = Path(sys.executable).with_name("s3discovery")
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "node_files.json").read_text())
@@ -254,6 +255,12 @@ class Place:
         except TimeoutError:
             raise AssertionError(f"the bucket has {found}, not {set(keys)}") from None
 
+    async def plant_node(self, cluster_id: str, report: Report) -> None:
+        """Write the file of a node of ours that reports so of its broker."""
+        metadata = {f"s3discovery-{name}": text for name, text in encode_report(report).items()}
+        async with self.bucket() as bucket:
+            await bucket.put(PREFIX + cluster_id, body(cluster_id), metadata)
+
     async def plant(self, **bodies: bytes) -> None:
         """Write files below the prefix, as anything might."""
         async with self.bucket() as bucket:
@@ -397,6 +404,36 @@ class TestMembers:
         assert ended.err == ""
 
 
+class TestStatus:
+    async def ask(self, place: Place, **texts: str) -> tuple[int | None, dict[str, object], str]:
+        ended = await place.call("status", "-c", place.write(**texts), "--format", "json")
+        return ended.code, json.loads(ended.out), ended.err
+
+    async def test_its_exit_code_tells_what_cluster_there_is(self, place: Place) -> None:
+        for name, other in (("a", "b"), ("b", "a")):
+            await place.plant_node(name, Report(True, frozenset({other})))
+        code, found, _ = await self.ask(place)
+        assert (code, found["split"], found["whole"]) == (4, True, False)
+        for name in ("a", "b"):
+            await place.plant_node(name, Report(True))
+        code, found, _ = await self.ask(place)
+        assert (code, found["split"], found["whole"]) == (0, False, True)
+        await place.plant_node("c", Report(False))
+        code, found, _ = await self.ask(place)
+        assert (code, found["split"], found["waiting"]) == (3, False, ["c"])
+
+    async def test_a_cluster_of_which_files_could_not_be_read_is_not_whole(self, place: Place) -> None:
+        await place.plant_node("a", Report(True))
+        lister = place.server.lister
+        code, found, err = await self.ask(
+            place,
+            credentials_access_key_id=lister.access_key_id,
+            credentials_secret_access_key=lister.secret_access_key.reveal(),
+        )
+        assert (code, found["members"]) == (1, [])
+        assert "s3:GetObject" in err.splitlines()[-1]
+
+
 PAGE = b"<!DOCTYPE html><html><body>Please <a href='/login'>log in</a></body></html>"
 
 
@@ -506,8 +543,9 @@ class TestWrongSettings:
         config = place.write(poll_interval="often", bind_port="x", update_interval="2h", file_prefix=None)
         ended = await place.call("run", "-c", config)
         assert ended.code == 2
-        for key in ("file-prefix", "poll-interval", "bind-port", "update-interval"):
+        for key in ("poll-interval", "bind-port", "update-interval"):
             assert f"\n  - {key}" in ended.err
+        assert "file-prefix is not set" in ended.err
         assert await place.keys() == set()
 
     @pytest.mark.parametrize("key", ["bind_port", "amqtt_listen"])
@@ -674,8 +712,9 @@ class TestWatch:
             ("left", "b", 7801),
         ]
 
-    async def test_a_table_in_a_terminal(self, place: Place) -> None:
-        await place.plant(a=body("a"), bad=b"")
+    @asynccontextmanager
+    async def in_a_terminal(self, config: Path, term: str) -> AsyncIterator[Callable[..., Awaitable[bytes]]]:
+        """Watch in a terminal of 120 columns; gives what waits for texts and returns all that was shown."""
         near, far = pty.openpty()
         loop, shown, news = asyncio.get_running_loop(), bytearray(), asyncio.Event()
 
@@ -684,19 +723,24 @@ class TestWatch:
                 shown.extend(os.read(near, 65536))
             news.set()
 
+        async def shows(*texts: bytes) -> bytes:
+            async with asyncio.timeout(LIMIT_S):
+                while not all(text in shown for text in texts):
+                    news.clear()
+                    await news.wait()
+            return bytes(shown)
+
         loop.add_reader(near, read)
         process = await asyncio.create_subprocess_exec(
-            COMMAND, "watch", "-c", place.write(), "--interval", "200ms",
-            cwd=place.folder, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+            COMMAND, "watch", "-c", config, "--interval", "200ms",
+            cwd=config.parent, env={**os.environ, "TERM": term, "COLUMNS": "120", "LINES": "24"},
             stdin=far, stdout=far, stderr=far,
         )  # fmt: skip
         os.close(far)
         try:
+            yield shows
+            process.send_signal(signal.SIGINT)
             async with asyncio.timeout(LIMIT_S):
-                while not all(text in shown for text in (b"a.example:7800", b"is empty", b"store answers")):
-                    news.clear()
-                    await news.wait()
-                process.send_signal(signal.SIGINT)
                 assert await process.wait() == 0
         finally:
             loop.remove_reader(near)
@@ -705,6 +749,27 @@ class TestWatch:
                 process.kill()
                 await process.wait()
         assert b"Traceback" not in shown
+
+    async def test_a_table_in_a_terminal(self, place: Place) -> None:
+        await place.plant(a=body("a"), bad=b"")
+        async with self.in_a_terminal(place.write(), "xterm") as shows:
+            await shows(b"a.example:7800", b"is empty", b"store answers")
+
+    async def test_lines_in_a_terminal_that_cannot_draw(self, place: Place) -> None:
+        await place.plant(a=body("a"))
+        async with self.in_a_terminal(place.write(), "dumb") as shows:
+            await shows(b" joined a a.example:7800\r\n")
+            await place.plant(b=body("b"))
+            shown = await shows(b" joined b b.example:7800\r\n")
+        assert b"\x1b" not in shown
+
+    async def test_no_log_runs_across_the_screen(self, place: Place) -> None:
+        async with Line(place.server.endpoint) as line:
+            await line.down()
+            config = place.write(s3_endpoint=line.endpoint)
+            async with self.in_a_terminal(config, "xterm") as shows:
+                shown = await shows(b"No complete listing of the store")
+        assert b"poll failed" not in shown
 
     async def test_a_store_that_is_away_is_told_and_waited_for(self, place: Place) -> None:
         await place.plant(a=body("a"))

@@ -1,16 +1,19 @@
 """s3discovery as a service: what systemd is told at a real socket, SIGHUP, shell completion."""
 
 import asyncio
+import errno
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -253,6 +256,56 @@ async def test_an_answer_of_somebody_else_is_no_health(unused_tcp_port_factory: 
                 await asyncio.to_thread(ask_readiness, make_settings(http_port=str(port)))
 
 
+@asynccontextmanager
+async def answering(host: str, document: str) -> AsyncIterator[int]:
+    """Answer every HTTP request at `host` with JSON; gives the port."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(document)}\r\n\r\n{document}".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, host, 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("http_address", "listener", "named"),
+    [
+        ("0.0.0.0", "127.0.0.1", "127.0.0.1"),
+        ("::", "::1", "[::1]"),
+        ("::1", "::1", "[::1]"),
+    ],
+)
+async def test_a_wildcard_is_asked_at_the_loopback_of_its_kind(
+    http_address: str, listener: str, named: str
+) -> None:
+    settings = {"http_address": http_address, "http_token": "t0ken"}
+    try:
+        async with answering(listener, '{"ready": true, "reason": "ready"}') as port:
+            asked = make_settings(http_port=str(port), **settings)
+            assert await asyncio.to_thread(ask_readiness, asked) == (True, "ready")
+    except OSError as error:
+        if listener != "::1" or error.errno != errno.EADDRNOTAVAIL:
+            raise
+        pytest.skip("this machine has no IPv6")
+    with pytest.raises(ControlError, match=re.escape(f"no node answers at {named}:{port} ")):
+        await asyncio.to_thread(ask_readiness, asked)
+
+
+async def test_a_node_that_is_not_ready_is_not_healthy(bench: Bench) -> None:
+    async with answering("127.0.0.1", '{"ready": false, "reason": "waits for the store"}') as port:
+        bench.settings["http-port"] = str(port)
+        bench.write()
+        process = await asyncio.create_subprocess_exec(
+            COMMAND, "status", "--here", "-c", bench.file, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await process.communicate()
+    assert (process.returncode, said) == (1, b"waits for the store\n")
+
+
 class HangingBucket(MemoryBucket):
     """A bucket whose listings never come, once told so: a deadline that is missing somewhere."""
 
@@ -323,4 +376,50 @@ def test_bash_completes_commands_options_and_settings(tmp_path: Path) -> None:
 
     assert complete("s3discovery", "mem") == ["members"]
     assert complete("s3discovery", "status", "--form") == ["--format"]
-    assert complete("s3discovery", "run", "-o", "log-f") == ["log-format="]
+    for command in ("run", "init"):
+        assert complete("s3discovery", command, "-o", "log-f") == ["log-format="]
+
+
+def test_bash_puts_no_space_between_a_setting_and_its_value(tmp_path: Path) -> None:
+    if shutil.which("bash") is None:
+        pytest.skip("bash is not installed")
+    near, far = pty.openpty()
+    environ = os.environ | {
+        "TERM": "dumb",
+        "PS1": "$ ",
+        "PATH": f"{Path(COMMAND).parent}:{os.environ['PATH']}",
+    }
+    shell = subprocess.Popen(
+        ["bash", "--norc", "--noprofile", "-i"],
+        stdin=far, stdout=far, stderr=far, cwd=tmp_path, env=environ, start_new_session=True,
+    )  # fmt: skip
+    os.close(far)
+    os.set_blocking(near, False)
+    shown = bytearray()
+
+    def shows(text: bytes) -> bool:
+        with suppress(OSError):  # nothing there yet
+            shown.extend(os.read(near, 65536))
+        return text in shown
+
+    try:
+        os.write(near, b"source <(s3discovery completion bash); echo re''ady\n")
+        until(lambda: shows(b"ready\r\n"), "bash")
+        os.write(near, b"s3discovery init -o log-f\t")
+        until(lambda: shows(b"-o log-format="), "the setting")
+        os.write(near, b"json stat")
+        until(lambda: shows(b"-o log-format=json stat"), "its value")
+    finally:
+        os.close(near)
+        shell.kill()
+        shell.wait()
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [("bash", "[[ $value == *= ]] && compopt -o nospace"), ("zsh", '-U "${suffix[@]}"')],
+)
+def test_the_scripts_leave_the_space_out(shell: str, line: str) -> None:
+    """Were click to change its scripts, what is put in would silently be missing."""
+    done = subprocess.run((COMMAND, "completion", shell), capture_output=True, text=True, check=True)
+    assert line in done.stdout

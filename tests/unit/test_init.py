@@ -233,7 +233,7 @@ class TestAsking:
         found = parse(written())
         assert found.bucket_name == "mesh"
         assert found.endpoint is None
-        assert (found.file_expiration_s, found.update_interval_s) == (6 * 3600, 3 * 3600)
+        assert (found.file_expiration_s, found.update_interval_s) == (900, 300)
         assert "s3-endpoint" not in written()
 
     def test_a_wrong_answer_is_asked_again_with_the_cure(self) -> None:

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions, RenderableType
 
 from s3discovery import watch_screen
@@ -48,11 +49,11 @@ def rendered(shown: RenderableType, *, width: int = 160) -> str:
     return console.file.getvalue()
 
 
-def shown(*moments: Moment, height: int = 50) -> str:
+def shown(*moments: Moment, height: int = 50, width: int = 160) -> str:
     journal = Journal()
     for each in moments:
         journal.note(each, NOW_S)
-    return rendered(screen(moments[-1], journal.recent(10), ConsoleDimensions(160, height)))
+    return rendered(screen(moments[-1], journal.recent(10), ConsoleDimensions(width, height)), width=width)
 
 
 def test_all_is_well() -> None:
@@ -92,6 +93,124 @@ def test_of_many_those_come_first_that_something_is_wrong_with_and_the_rest_is_c
     assert "█░░░░░░░░░ 10s" in text
     more = next(line for line in text.splitlines() if line.startswith("... and"))
     assert int(more.split()[2]) + text.count("10.0.0.1:7800  ") == 301
+
+
+AWS_NAMES = [f"ip-10-0-1-{number}.eu-central-1.compute.internal" for number in range(20)]
+
+
+def aws_members() -> list[Member]:
+    """Twenty nodes with long names: every third is late, eight do not see the next one."""
+    return [
+        replace(
+            member(name, age_s=80.0 if number % 3 == 0 else 5.0),
+            report=Report(True, frozenset({AWS_NAMES[number + 1]} if number < 8 else ())),
+        )
+        for number, name in enumerate(AWS_NAMES)
+    ]
+
+
+def test_80_columns_and_24_lines_hold_long_names_with_all_that_counts() -> None:
+    lines = shown(moment(), moment(*aws_members()), height=24, width=80).splitlines()
+    assert len(lines) <= 24
+    assert max(len(line) for line in lines) <= 80
+    heading = next(line for line in lines if line.startswith("cluster id"))
+    assert re.split("  +", heading.strip()) == [
+        "cluster id", "address", "file age", "expires in", "broker", "does not see"
+    ]  # fmt: skip
+    assert re.search(
+        r"^ip-10-0-1-0\.\S*…  10\.0\.0\.1:7800  1m 20s +20s +formed  ip-10-0-1-1\.\S*…$",
+        "\n".join(lines),
+        re.MULTILINE,
+    )
+    for start in ("! The mesh has gaps: ip-10-0-1-0", "! 7 nodes are late: ip-10-0-1-0", "  > See that each"):
+        assert any(line.startswith(start) for line in lines), start
+    assert "joined at" in lines[-1] or "are late" in lines[-1]
+
+
+def split_up(parts: int, size: int = 1) -> list[Member]:
+    """Members in so many clusters of `size`."""
+    groups = [frozenset(f"n{part:03}-{number}" for number in range(size)) for part in range(parts)]
+    every = frozenset[str]().union(*groups)
+    return [replace(member(each), report=Report(True, every - group)) for group in groups for each in group]
+
+
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (100, 30), (200, 60)])
+@pytest.mark.parametrize(
+    "members",
+    [
+        [],
+        aws_members(),
+        split_up(2),
+        split_up(40),
+        split_up(20, size=9),
+        [member("漢" * 300, host="h" * 900), member("a" * 999)],
+    ],
+    ids=["nobody", "aws", "2 parts", "40 parts", "20 large parts", "endless names"],
+)
+def test_all_of_it_fits_the_terminal(size: tuple[int, int], members: list[Member]) -> None:
+    problems = {f"nodes/{'x' * 500}{number}": "is empty" for number in range(9)}
+    broken = Status(
+        listed_s=41.0,
+        error=UnreachableError("no route to the store " * 40),
+        write_error=UnreachableError("no route " * 40),
+        read_error=UnreachableError("no route " * 40),
+        credentials_until_s=NOW_S + 60,
+        skew_s=900.0,
+        problems=problems,
+    )
+    width, height = size
+    for status in (None, broken):
+        found = replace(moment(*members, status=status), prefix="p/" * 300)
+        lines = shown(moment(), found, height=height, width=width).splitlines()
+        assert len(lines) <= height
+        assert max(cell_len(line) for line in lines) <= width
+        assert ("store answers" if status is None else "store fails") in " ".join(" ".join(lines[:2]).split())
+
+
+def test_what_does_not_fit_is_told_shorter_and_then_counted() -> None:
+    away = UnreachableError("no route")
+    broken = Status(listed_s=41.0, error=away, write_error=away, read_error=away, skew_s=900.0)
+    every = moment(*aws_members(), status=replace(broken, problems={"nodes/x": "is empty"}))
+    roomy = shown(every, height=60)
+    assert "The others drop this node when its file expires" in roomy
+    low = shown(every, height=16, width=60)
+    assert "The others drop this node when its file expires" not in low
+    assert "x No complete listing" in low
+    assert re.search(r"^\.\.\. and \d+ more that are wrong$", low, re.MULTILINE)
+
+
+def test_small_parts_of_a_cluster_are_not_crowded_out_by_large_ones() -> None:
+    large = [replace(member(f"n{number:03}"), report=Report(True, frozenset("z"))) for number in range(90)]
+    text = shown(moment(*large, member("z")), height=30)
+    assert "part 1 of 2 (90)" in text
+    assert "part 2 of 2 (1)" in text
+    assert re.search("^z +10.0.0.1:7800", text, re.MULTILINE)
+    assert len(text.splitlines()) == 30
+    rest = re.search(r"^\.\.\. and (\d+) more", text, re.MULTILINE)
+    assert rest is not None
+    assert int(rest[1]) + len(re.findall(r"^n\d+ +10", text, re.MULTILINE)) == 90
+
+
+def test_of_many_parts_the_largest_are_shown_and_the_others_counted() -> None:
+    text = shown(moment(*split_up(40)), height=30)
+    parts = len(re.findall(r"^part \d+ of 40 \(1\)", text, re.MULTILINE))
+    assert 1 <= parts < 40
+    assert f"... and {40 - parts} in {40 - parts} more parts" in text
+
+
+def test_endless_texts_are_cut_before_they_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = []
+
+    def noted(text: str) -> str:
+        lengths.append(len(text))
+        return legible(text)
+
+    monkeypatch.setattr(watch_screen, "legible", noted)
+    others = frozenset(f"broker-{number:04}" for number in range(2000))
+    status = Status(listed_s=100.0, problems={"nodes/x": "y" * 100_000})
+    text = shown(moment(), moment(replace(member("a"), report=Report(True, others)), status=status))
+    assert "broker-0000, broker-0001" in text
+    assert 1000 < max(lengths) < 5000
 
 
 def test_who_expired_did_not_leave() -> None:

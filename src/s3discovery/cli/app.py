@@ -1,6 +1,7 @@
 """The frame of all commands: errors become messages and exit codes, logs go to standard error.
 
-Exit codes: 0 all well, 1 it failed (store, broker, network), 2 wrong settings or usage.
+Exit codes: 0 all well, 1 it failed (store, broker, network) or was interrupted, 2 wrong settings or usage.
+`status` has more, and `run -- program` ends with those of the program.
 """
 
 import errno

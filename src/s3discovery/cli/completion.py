@@ -6,6 +6,21 @@ from click.shell_completion import get_completion_class
 from s3discovery.cli.app import main
 
 _VARIABLE = "_S3DISCOVERY_COMPLETE"
+# What click's scripts lack: after `key=` stands its value, so no space. fish leaves it out by itself.
+_NO_SPACE = {
+    "bash": (
+        "            COMPREPLY+=($value)\n",
+        "            COMPREPLY+=($value)\n            [[ $value == *= ]] && compopt -o nospace\n",
+    ),
+    "zsh": (
+        "        _describe -V unsorted completions_with_descriptions -U\n",
+        (
+            "        local -a suffix\n"
+            '        [[ "${completions_with_descriptions[1]}" == *=:* ]] && suffix=(-S "")\n'
+            '        _describe -V unsorted completions_with_descriptions -U "${suffix[@]}"\n'
+        ),
+    ),
+}
 
 
 @click.command()
@@ -23,4 +38,7 @@ def completion(shell: str) -> None:
     made = get_completion_class(shell)
     if made is None:  # pragma: no cover - the choice above has only those that click knows
         raise click.UsageError(f"no completion for {shell}")
-    click.echo(made(main, {}, "s3discovery", _VARIABLE).source())
+    script = made(main, {}, "s3discovery", _VARIABLE).source()
+    if shell in _NO_SPACE:
+        script = script.replace(*_NO_SPACE[shell])
+    click.echo(script)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from s3discovery.cli.options import complete_setting
 from s3discovery.errors import DiscoveryError, Problem, SettingsError
 from s3discovery.settings.config import BY_NAME, Key, nearest_key, parse, unknown_keys
 from s3discovery.settings.keys import HIVEMQ_3
@@ -20,8 +21,8 @@ _QUESTIONS: Mapping[str, str | None] = {
     "s3-bucket-region": "us-east-1",
     "s3-endpoint": "",
     "file-prefix": "hivemq/cluster/nodes/",
-    "file-expiration": "6h",
-    "update-interval": "3h",
+    "file-expiration": "15m",
+    "update-interval": "5m",
     "credentials-type": "default",
     "broker": "none",
 }
@@ -47,7 +48,14 @@ _SECRET_MODE, _MODE = 0o600, 0o666  # the second is what the umask leaves of it
     show_default=True,
     help="Properties file to write.",
 )
-@click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="A setting; it is not asked for.")
+@click.option(
+    "-o",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=complete_setting,
+    help="A setting; it is not asked for.",
+)
 @click.option(
     "--from",
     "original",

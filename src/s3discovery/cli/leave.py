@@ -1,5 +1,7 @@
 """`s3discovery leave`: take the node of this machine out of its broker's cluster."""
 
+from pathlib import Path
+
 import click
 
 from s3discovery import control
@@ -15,7 +17,8 @@ def leave(origins: Origins, log_level: str | None) -> None:
 
     Stopping is not leaving: a node that is stopped stays a member of its broker's cluster and returns to it.
     Run this as the node's user, with its settings. The broker gives up its place in the cluster in good
-    order, then the node file goes, then the node ends. It lasts as long as the broker takes.
+    order, then the node file goes, then the node ends. It lasts as long as the broker takes. Ends with 0 only
+    if the node has left: after Ctrl-C, with 1, it may still be leaving.
 
     \b
     Example:
@@ -26,5 +29,16 @@ def leave(origins: Origins, log_level: str | None) -> None:
     start_logging(log_level or "error")
     path = control.socket_path(origins.read())
     with screens.waiting("leaving the cluster"):
-        until_signal(control.ask_to_leave(path))
+        has_left = until_signal(_ask(path))
+    if not has_left:
+        raise click.ClickException(
+            "interrupted before the node answered: it may still be leaving. Look at its log, or ask again "
+            "with `s3discovery leave`: once it has left, no node runs here"
+        )
     click.echo("left the cluster", err=True)
+
+
+async def _ask(path: Path) -> bool:
+    """Return True, which an interruption does not, once the node says that it has left."""
+    await control.ask_to_leave(path)
+    return True

@@ -4,6 +4,7 @@ import http.client
 import json
 
 from s3discovery.errors import ControlError, Problem, SettingsError
+from s3discovery.node import Address
 from s3discovery.settings.config import Settings
 from s3discovery.settings.hosts import is_wildcard
 
@@ -18,22 +19,27 @@ def ask_readiness(settings: Settings) -> tuple[bool, str]:
     if settings.http_port is None:
         cure = "is missing; --here asks the node there: write for example http-port:9119"
         raise SettingsError([Problem("http-port", None, cure)])
-    host = "127.0.0.1" if is_wildcard(settings.http_address) else settings.http_address
+    asked = Address(_reached_at(settings.http_address), settings.http_port)
     # Never by way of a proxy, which urllib would take from the environment.
-    connection = http.client.HTTPConnection(host, settings.http_port, timeout=_LIMIT_S)
+    connection = http.client.HTTPConnection(asked.host, asked.port, timeout=_LIMIT_S)
     try:
         connection.request("GET", "/readyz")
         answer = json.loads(connection.getresponse().read(_ANSWER_LIMIT_BYTES))
         is_ready, reason = answer["ready"] is True, str(answer["reason"])
     except (OSError, http.client.HTTPException) as error:
         raise ControlError(
-            f"no node answers at {host}:{settings.http_port} ({type(error).__name__}); see whether it runs, "
-            "with the same http-port"
+            f"no node answers at {asked} ({type(error).__name__}); see whether it runs, with the same "
+            "http-address and http-port"
         ) from error
     except (ValueError, TypeError, KeyError) as error:
-        raise ControlError(
-            f"what answers at {host}:{settings.http_port} is no s3discovery; write another http-port"
-        ) from error
+        raise ControlError(f"what answers at {asked} is no s3discovery; write another http-port") from error
     finally:
         connection.close()
     return is_ready, reason
+
+
+def _reached_at(http_address: str) -> str:
+    """Return where this machine reaches who listens there: a wildcard hears its own IP version alone."""
+    if not is_wildcard(http_address):
+        return http_address
+    return "::1" if ":" in http_address else "127.0.0.1"

@@ -1,8 +1,8 @@
 """`s3discovery watch`: who joins and leaves, live."""
 
 import asyncio
-import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +13,9 @@ from s3discovery.clock import SystemClock
 from s3discovery.discovery import Discovery
 from s3discovery.settings.config import Settings
 from s3discovery.wiring import Origins
+
+if TYPE_CHECKING:
+    from s3discovery.watch_screen import WatchScreen
 
 _INTERVAL = "2s"
 _DRAW_INTERVAL_S = 0.5
@@ -25,33 +28,41 @@ _DRAW_INTERVAL_S = 0.5
 def watch(origins: Origins, log_level: str | None, form: str, interval: str) -> None:
     """Watch a cluster live: what is wrong, who is there, what happens. Writes nothing to the bucket.
 
-    Until Ctrl-C. A screen in a terminal; otherwise, or with --format json, a line for each change.
+    Until Ctrl-C. A screen in a terminal; in one that cannot draw (TERM=dumb), elsewhere, or with --format
+    json, a line for each change.
 
     \b
     Example:
       s3discovery watch -c s3discovery.properties --interval 5s
     """
-    start_logging(log_level or "error")
+    from s3discovery.watch_screen import WatchScreen
+
+    screen = WatchScreen()
+    shown = screen if form == "table" and screen.is_possible else None
+    # Lines of a log would break the screen, which tells what is wrong itself.
+    start_logging(log_level or ("error" if shown is None else "critical"))
     origins = replace(origins, options=(*origins.options, f"poll-interval={interval}"))
     settings = origins.read()
-    until_signal(_watch(origins, settings, as_json=form == "json"))
+    until_signal(_watch(origins, settings, shown, as_json=form == "json"))
 
 
-async def _watch(origins: Origins, settings: Settings, *, as_json: bool) -> None:
+async def _watch(
+    origins: Origins, settings: Settings, screen: "WatchScreen | None", *, as_json: bool
+) -> None:
     async with origins.open_bucket(settings) as bucket, Discovery(settings, bucket) as discovery:
-        if as_json or not sys.stdout.isatty():
+        if screen is None:
             await print_changes(discovery, as_json=as_json)
         else:
-            await _show(discovery)
+            await _show(discovery, screen)
 
 
-async def _show(discovery: Discovery) -> None:
+async def _show(discovery: Discovery, screen: "WatchScreen") -> None:
     from s3discovery.observation.journal import Journal
     from s3discovery.observation.moment import Moment
-    from s3discovery.watch_screen import EVENTS_SHOWN, WatchScreen
+    from s3discovery.watch_screen import EVENTS_SHOWN
 
     clock, journal = SystemClock(), Journal()
-    with WatchScreen() as screen:
+    with screen:
         while True:
             moment = Moment.of(discovery, clock)
             journal.note(moment, clock.wall_s())

@@ -64,8 +64,8 @@ class Moment:
     def is_late(self, member: Member) -> bool:
         """Tell whether `member` had missed a refresh at the last complete listing, if its interval is ours.
 
-        A quarter of the interval, and the time until the refresh is listed, are allowed. What was written since,
-        or could not be in an outage, nobody knows."""
+        A quarter of the interval, and the time until the refresh is listed, are allowed. What was written
+        since, or could not be in an outage, nobody knows."""
         age_s, listed_s_ago = self.age_s(member), self.listed_s_ago
         if age_s is None or listed_s_ago is None or not self.update_interval_s:
             return False
