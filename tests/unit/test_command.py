@@ -350,15 +350,47 @@ async def test_only_the_last_member_that_leaves_takes_the_claim_away(tmp_path: P
     cluster, clock = Cluster(tmp_path), FakeClock()
     bucket, settings = MemoryBucket(clock), make_settings()
     key = claim_key(settings)
-    cluster.file.write_text("me\n" + others)
+    cluster.file.write_text("me\na\n")
     founder = seed.Process("1700000000000-0123456789abcdef", "a")
     bucket.plant(key, seed.encode(seed.Claim("a" * 16, founder, seed.Stage.FORMED, nonce="0" * 16)))
-    async with cluster.make() as engine, Discovery(settings, bucket, member("me"), clock=clock) as discovery:
+    engine = cluster.make(command_leave=f"sh -c 'echo me > {cluster.file}'")
+    async with engine, Discovery(settings, bucket, member("me"), clock=clock) as discovery:
+        while not discovery.status.registered:
+            await clock.advance(1)
+        formation = Formation(discovery, engine, clock)
+        assert (await formation.step()).is_formed
+        cluster.file.write_text("me\n" + others)
         keeps_roster = isinstance(engine, Roster)
         assert keeps_roster
         assert await engine.members() == {"me", *others.split()[:1]}
-        await Formation(discovery, engine, clock).leave()
+        await formation.leave()
     assert (key in bucket.keys) is bool(others)
+
+
+async def test_whether_an_engine_has_left_is_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster(tmp_path)
+    cluster.file.write_text("me\na\nb down\n")
+    async with cluster.make(command_leave="echo cannot leave, busy") as engine:
+        with pytest.raises(BrokerError, match=r"cluster, with \['a', 'b'\]; it said 'cannot leave, busy"):
+            await engine.leave()
+    for left in ("me", "a"):
+        cluster.file.write_text("me\na\n")
+        async with cluster.make(command_leave=f"sh -c 'echo {left} > {cluster.file}'") as engine:
+            await engine.leave()
+    assert not caplog.records
+    async with cluster.make(command_leave=f"rm {cluster.file}") as engine:
+        await engine.leave()
+    assert "cannot be seen whether the broker has left" in caplog.text
+
+
+async def test_an_engine_without_command_leave_cannot_leave_others(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    cluster.file.write_text("me\nb down\n")
+    async with cluster.make() as engine:
+        with pytest.raises(BrokerError, match=r"with \['b'\]: set command-leave"):
+            await engine.leave()
+        cluster.file.write_text("me\n")
+        await engine.leave()
 
 
 async def test_who_is_not_named_cannot_tell_the_members(tmp_path: Path) -> None:

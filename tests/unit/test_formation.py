@@ -2,110 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 
 import pytest
 
 from s3discovery.discovery import Discovery
-from s3discovery.driver import Driver
 from s3discovery.errors import AccessDeniedError, BrokerError, BucketError, UnreachableError
 from s3discovery.formation import seed
 from s3discovery.formation.outlook import Outlook
 from s3discovery.formation.seed import Claim, Process, Stage
-from s3discovery.node import NO_METADATA, Address, Member
-from s3discovery.testing import Cable, FakeClock, FakeClusters, FakeEngine, MemoryBucket, make_settings
+from s3discovery.node import Address, Member
+from s3discovery.testing import make_settings
+from s3discovery.testing.forming import KEY, Node, World, formed, made_world
 
-KEY = ".s3discovery/nodes%2F/seed"
 GHOST = Process("1700000000000-0123456789abcdef", "ghost")
-
-
-class Unlisted(FakeEngine):
-    """An engine that keeps no roster."""
-
-    members = None  # type: ignore[assignment]  # so that it is none
-
-
-class Node:
-    def __init__(
-        self,
-        world: "World",
-        cluster_id: str,
-        engine: type[FakeEngine] = FakeEngine,
-        *,
-        values: Mapping[str, str] = NO_METADATA,
-    ) -> None:
-        self.world = world
-        self.cluster_id = cluster_id
-        self.cable = Cable(world.store)
-        self.engine = engine(world.clusters, cluster_id)
-        own = Member(cluster_id, Address(f"{cluster_id}.example", 7800))
-        self.discovery = Discovery(make_settings(**values), self.cable, own, clock=world.clock)
-        self.driver = Driver(self.discovery, self.engine, world.clock)
-        self._task = asyncio.create_task(self._live())
-
-    async def _live(self) -> None:
-        async with self.engine, self.discovery:
-            await self.driver.run()
-
-    @property
-    def state(self) -> str:
-        return self.driver.state.text
-
-    @property
-    def is_formed(self) -> bool:
-        own = self.discovery.own
-        return own is not None and own.report.is_formed is True
-
-    async def end(self, *, kill: bool = False) -> None:
-        if kill:
-            self.cable.cut = UnreachableError("killed")
-        self._task.cancel()
-        while not self._task.done():
-            await self.world.clock.settle()
-
-
-class World:
-    def __init__(self, clock: FakeClock) -> None:
-        self.clock = clock
-        self.store = MemoryBucket(clock)
-        self.clusters = FakeClusters()
-        self.nodes: list[Node] = []
-
-    async def start(self, cluster_id: str, **values: str) -> Node:
-        node = Node(self, cluster_id, values=values)
-        self.nodes.append(node)
-        await self.clock.settle()
-        return node
-
-    async def until(self, condition: Callable[[], bool], limit_s: float = 60) -> float:
-        begun_s = self.clock.monotonic_s()
-        while not condition():
-            states = {node.cluster_id: node.state for node in self.nodes}
-            assert self.clock.monotonic_s() - begun_s < limit_s, states
-            await self.clock.advance(0.5)
-        return self.clock.monotonic_s() - begun_s
-
-    @property
-    def claim(self) -> Claim:
-        return seed.decode(self.store.peek(KEY).body)
-
-    def plant(self, claim: Claim) -> None:
-        body = seed.encode(Claim(claim.founding, claim.owner, claim.stage, claim.joiners, "0" * 16))
-        self.store.plant(KEY, body)
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    world = World(FakeClock())
-    async with AsyncExitStack() as stack:
+    async with made_world() as world:
         yield world
-        for node in world.nodes:
-            stack.push_async_callback(node.end)
-
-
-def formed(*nodes: Node) -> Callable[[], bool]:
-    return lambda: all(node.is_formed for node in nodes)
 
 
 class TestFirstBoot:
@@ -247,6 +163,18 @@ class TestTakeover:
         await founder.end(kill=True)
         world.nodes.remove(founder)
         await world.until(formed(other), 120)
+
+    async def test_only_a_listing_that_began_after_the_claim_was_read_says_who_is_gone(
+        self, world: World
+    ) -> None:
+        node = await world.start("n0", min_cluster_size="2")
+        await world.until(lambda: node.discovery.polls > 0)
+        outlook, claim = Outlook(node.discovery, world.clock, 0.0), Claim("aaaaaaaaaaaaaaaa", GHOST)
+        begun = node.discovery.polls
+        while node.discovery.polls < begun + 2:
+            assert not outlook.gone(claim), "a listing under way then may have begun before"
+            await world.clock.advance(0.1)
+        assert outlook.gone(claim) == {GHOST}
 
     async def test_a_founder_whose_claim_was_taken_while_it_founded_is_no_member(
         self, world: World, caplog: pytest.LogCaptureFixture
@@ -478,6 +406,87 @@ class TestJoining:
         told = [record for record in caplog.records if record.levelno >= logging.WARNING]
         assert sum("allow-reset" in record.getMessage() for record in told) == 1
 
+    async def test_a_stranger_waits_at_leisure_and_sees_the_cure_soon(self, world: World) -> None:
+        first = [await world.start(f"n{number}") for number in range(2)]
+        await world.until(formed(*first))
+        world.clusters.found("n2")
+        stranger = await world.start("n2")
+        await world.until(lambda: "allow-reset" in stranger.state)
+        gets, asked = world.store.requests["get"], stranger.engine.asked.count("is_blank")
+        await world.clock.advance(600)
+        # One look in 10 s; the files of three nodes are read again by the two others every 20 s.
+        assert stranger.engine.asked.count("is_blank") - asked <= 62
+        assert world.store.requests["get"] - gets <= 62 + 3 * 2 * 35
+        world.clusters.wipe("n2")
+        await world.until(formed(stranger), 15)
+
+    async def test_who_waits_for_a_member_joins_as_soon_as_there_is_one(self, world: World) -> None:
+        first = [await world.start(f"n{number}") for number in range(2)]
+        await world.until(formed(*first))
+        for node in first:
+            await node.end()
+            world.nodes.remove(node)
+        newcomer = await world.start("n2")
+        await world.until(lambda: "waiting for a member" in newcomer.state)
+        await world.clock.advance(120)
+        await world.start("n0")
+        await world.until(lambda: any(peer.report.is_formed for peer in newcomer.discovery.peers))
+        assert await world.until(formed(newcomer)) <= 2
+
+
+async def refuse_to_join(what: str) -> None:
+    if what == "join":
+        raise BrokerError("the cookie differs")
+
+
+class TestJoinersThatFail:
+    async def fail(self, world: World, cluster_id: str, *, kill: bool = False) -> None:
+        node = Node(world, cluster_id)
+        world.nodes.append(node)
+        node.engine.hold = refuse_to_join
+        await world.until(lambda: "join" in node.engine.asked)
+        await node.end(kill=kill)
+        world.nodes.remove(node)
+
+    @pytest.mark.parametrize("lives_on", [True, False])
+    async def test_a_founder_is_alone_all_the_same(self, world: World, lives_on: bool) -> None:
+        founder = await world.start("n1")
+        await world.until(formed(founder))
+        if lives_on:
+            joiner = Node(world, "n2")
+            world.nodes.append(joiner)
+            joiner.engine.hold = refuse_to_join
+        else:
+            await self.fail(world, "n2")
+        await world.until(lambda: world.claim.stage is Stage.ALONE, 90)
+        asked = founder.engine.asked.count("is_blank")
+        await world.clock.advance(600)
+        assert founder.engine.asked.count("is_blank") - asked <= 2, "it looks at the claim no more"
+        await founder.end()
+        world.nodes.remove(founder)
+        other = await world.start("n3")
+        await world.clock.advance(120)
+        assert "waiting for 'n1', which has the cluster" in other.state or lives_on
+        assert world.claim.owner.cluster_id == "n1"
+        await world.start("n1")
+        await world.until(lambda: world.clusters.of("n1") == {"n1", "n3"})
+
+    async def test_one_that_is_restarted_over_and_over_leaves_room_for_others(self, world: World) -> None:
+        founder = await world.start("n1")
+        await world.until(formed(founder))
+        for _ in range(3):
+            await self.fail(world, "n2", kill=True)
+        assert [joiner.cluster_id for joiner in world.claim.joiners] == ["n2"]
+
+    async def test_many_that_are_gone_leave_room_for_others(self, world: World) -> None:
+        founder = await world.start("n1")
+        await world.until(formed(founder))
+        for number in range(seed.JOINERS_LIMIT + 1):
+            await self.fail(world, f"j{number}")
+        newcomer = await world.start("n2")
+        await world.until(formed(newcomer, founder))
+        assert world.clusters.of("n1") == {"n1", "n2"}
+
 
 class TestOnceFormed:
     async def test_a_poll_costs_nothing_more(self, world: World) -> None:
@@ -512,62 +521,6 @@ class TestOnceFormed:
         world.clusters.remove("n1")
         await world.until(lambda: world.clusters.of("n1") == {"n0", "n1", "n2"}, 40)
         assert founds == [node.engine.asked.count("found") for node in nodes]
-
-    async def test_the_last_to_leave_removes_the_claim(self, world: World) -> None:
-        nodes = [await world.start(f"n{number}") for number in range(2)]
-        await world.until(formed(*nodes))
-        await nodes[0].driver.leave()
-        assert world.claim.stage is Stage.FORMED
-        assert world.clusters.of("n1") == {"n1"}
-        await nodes[1].driver.leave()
-        assert KEY not in world.store.keys
-        assert world.clusters.of("n1") == frozenset()
-
-    async def test_the_last_to_leave_waits_for_who_is_joining(self, world: World) -> None:
-        node = await world.start("n0")
-        await world.until(formed(node))
-        joiner = Node(world, "n1")
-        world.nodes.append(joiner)
-
-        async def hold(what: str) -> None:
-            if what == "join":
-                await asyncio.Event().wait()
-
-        joiner.engine.hold = hold
-        await world.until(lambda: "join" in joiner.engine.asked)
-        with pytest.raises(BrokerError, match="'n1' is joining this node just now"):
-            await node.driver.leave()
-        assert KEY in world.store.keys
-        assert world.clusters.of("n0") == {"n0"}
-
-    async def test_an_engine_that_keeps_no_roster_leaves_last(
-        self, world: World, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        nodes = [Node(world, f"n{number}", engine=Unlisted) for number in range(2)]
-        world.nodes += nodes
-        await world.until(formed(*nodes))
-        await nodes[0].driver.leave()
-        assert KEY in world.store.keys
-        await nodes[0].end()
-        await world.until(lambda: not nodes[1].discovery.peers)
-        assert "stays in the bucket" not in caplog.text
-        await nodes[1].driver.leave()
-        assert KEY not in world.store.keys
-
-    async def test_a_claim_stays_with_a_warning_if_others_may_be_left(
-        self, world: World, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        nodes = [Node(world, f"n{number}", engine=Unlisted) for number in range(2)]
-        world.nodes += nodes
-        await world.until(formed(*nodes))
-
-        async def nobody() -> frozenset[str]:
-            return frozenset()
-
-        nodes[0].engine.cluster = nobody  # type: ignore[method-assign]
-        await nodes[0].driver.leave()
-        assert KEY in world.store.keys
-        assert f"no new cluster is formed key={KEY!r}" in caplog.text
 
     async def test_who_is_left_alone_owns_the_claim_and_comes_back(self, world: World) -> None:
         nodes = [await world.start(f"n{number}") for number in range(2)]

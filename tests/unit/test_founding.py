@@ -122,7 +122,15 @@ class TestBlank:
     def test_the_claim_does_not_grow_for_ever(self) -> None:
         many = tuple(process(f"j{number}") for number in range(JOINERS_LIMIT))
         crowded = replace(FOUNDED, joiners=many)
-        assert isinstance(decide(crowded, replace(BLANK, is_patient=True, gone=frozenset(many))), Wait)
+        here = replace(BLANK, is_patient=True, gone=frozenset(many[:2]))
+        assert decide(crowded, here) == Write(replace(crowded, joiners=(*many[1:], ME)))
+        decision = decide(crowded, replace(here, gone=frozenset()))
+        assert decision == Wait(f"waiting for {many[-1].cluster_id!r} to join first")
+
+    def test_a_joiner_that_was_restarted_is_named_once(self) -> None:
+        claim = replace(FOUNDED, joiners=(EARLIER, TWO))
+        here = replace(BLANK, is_patient=True, gone=frozenset({EARLIER}))
+        assert decide(claim, here) == Write(replace(FOUNDED, joiners=(TWO, ME)))
 
     @pytest.mark.parametrize("claim", [CLAIMED, FOUNDED, replace(FOUNDED, joiners=(TWO,))])
     def test_it_takes_over_from_the_dead(self, claim: Claim) -> None:
@@ -187,8 +195,12 @@ class TestDone:
     def test_a_founder_alone_for_long_says_so(self) -> None:
         claim, here = Claim(OLD, ME, Stage.FOUNDED), replace(self.founder, is_settled=True)
         assert decide(claim, here) == Write(replace(claim, stage=Stage.ALONE))
-        assert decide(replace(claim, joiners=(TWO,)), here) == Belong(settled=False)
         assert decide(replace(claim, stage=Stage.ALONE), here) == Belong()
+
+    def test_a_joiner_that_is_refused_does_not_keep_it_from_saying_so(self) -> None:
+        claim, here = Claim(OLD, ME, Stage.FOUNDED, (TWO,)), replace(self.founder, is_settled=True)
+        for gone in (frozenset[Process](), frozenset({TWO})):
+            assert decide(claim, replace(here, gone=gone)) == Write(replace(claim, stage=Stage.ALONE))
 
     def test_a_joiner_says_that_it_is_formed(self) -> None:
         claim = replace(FOUNDED, joiners=(ME,))
@@ -284,6 +296,18 @@ class TestMend:
     def test_a_claim_that_is_well_is_left_alone(self) -> None:
         assert mend(FORMED, self.member) == Belong()
         assert mend(Claim(OLD, ME, Stage.ALONE), replace(self.member, known=frozenset())) == Belong()
+
+    def test_a_founder_that_was_joined_behind_its_back_says_that_it_is_formed(self) -> None:
+        claim = Claim(OLD, ME, Stage.ALONE, (ONE,))
+        assert mend(claim, self.member) == Write(replace(claim, stage=Stage.FORMED))
+        assert mend(claim, replace(self.member, known=None)) == Belong()
+
+    def test_a_member_that_stays_takes_back_that_it_leaves(self) -> None:
+        claim = replace(FORMED, leavers=(TWO, EARLIER))
+        stays = Write(replace(FORMED, leavers=(TWO,)))
+        assert mend(claim, self.member) == decide(claim, self.member) == stays
+        assert decide(claim, replace(self.member, done=OLD, has_joined=True)) == stays
+        assert mend(stays.claim, self.member) == Belong()
 
     def test_one_that_vanished_is_written(self) -> None:
         assert mend(None, self.member) == Write(Claim(TOKEN, ME, Stage.FORMED))

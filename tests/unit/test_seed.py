@@ -19,16 +19,18 @@ CLAIM = Claim("00112233aabbccdd", ONE, Stage.FOUNDED, (TWO,), nonce="ffeeddccbba
 class TestBytes:
     @pytest.mark.parametrize("stage", list(Stage))
     def test_what_was_written_is_read(self, stage: Stage) -> None:
-        claim = Claim(CLAIM.founding, ONE, stage, (TWO, ONE), nonce=CLAIM.nonce)
+        claim = Claim(CLAIM.founding, ONE, stage, (TWO, ONE), CLAIM.nonce, (ONE,))
         assert seed.decode(seed.encode(claim)) == claim
 
     def test_every_write_has_other_bytes(self) -> None:
         other = Claim(CLAIM.founding, ONE, Stage.FOUNDED, (TWO,), nonce="0" * 16)
         assert seed.encode(other) != seed.encode(CLAIM)
 
-    def test_the_largest_claim_fits(self) -> None:
-        long = Process(ONE.incarnation, "🙂" * 256)
-        claim = Claim(CLAIM.founding, long, Stage.FORMED, (long,) * seed.JOINERS_LIMIT, CLAIM.nonce)
+    @pytest.mark.parametrize("text", ["🙂" * 256, '"' * 1024])
+    def test_the_largest_claim_fits(self, text: str) -> None:
+        long = Process(ONE.incarnation, text)
+        joiners, leavers = (long,) * seed.JOINERS_LIMIT, (long,) * seed.LEAVERS_LIMIT
+        claim = Claim(CLAIM.founding, long, Stage.FORMED, joiners, CLAIM.nonce, leavers)
         assert len(seed.encode(claim)) <= seed.CLAIM_LIMIT
         assert seed.decode(seed.encode(claim)) == claim
 
@@ -64,6 +66,9 @@ class TestBytes:
             ("joiners", None),
             ("joiners", [1]),
             ("joiners", [{"cluster_id": "n1", "incarnation": ONE.incarnation}] * 9),
+            ("leavers", None),
+            ("leavers", [1]),
+            ("leavers", [{"cluster_id": "n1", "incarnation": ONE.incarnation}] * 33),
         ],
     )
     def test_a_wrong_field_is_refused(self, name: str, value: object) -> None:
@@ -71,6 +76,11 @@ class TestBytes:
         with pytest.raises(CodecError) as caught:
             seed.decode(json.dumps(said).encode())
         assert len(str(caught.value)) < 200
+
+    def test_a_claim_from_before_there_were_leavers_is_read(self) -> None:
+        said = json.loads(seed.encode(CLAIM))
+        del said["leavers"]
+        assert seed.decode(json.dumps(said).encode()) == CLAIM
 
     def test_what_a_later_version_adds_is_passed_over(self) -> None:
         said = json.loads(seed.encode(CLAIM)) | {"more": 1}

@@ -222,6 +222,29 @@ class CommandEngine(CommandBroker):
             raise BrokerError(f"command-cluster does not name this node, {own!r}")
         return nodes.up | nodes.down
 
+    async def leave(self) -> None:
+        if self._settings.command_leave is None:
+            if others := await self.members() - {self._known().own.id}:
+                raise BrokerError(
+                    f"this node cannot leave its cluster with {sorted(others)!r}: set command-leave to the "
+                    "command that takes it out"
+                )
+            return
+        said = await self._run(self._settings.command_leave, self._known())
+        try:
+            nodes, own = await self._ask(), self._known().own.id
+        except BrokerError as error:
+            # There are brokers that stop once they have left.
+            log.warning("it cannot be seen whether the broker has left its cluster error=%s", error)
+            return
+        named = nodes.up | nodes.down
+        # As for joining, its code proves little. Who has left may be unknown to the others that were asked.
+        if own in named and named - {own}:
+            raise BrokerError(
+                f"command-leave left this node in its cluster, with {sorted(named - {own})!r}; "
+                f"it said {said!r}"
+            )
+
     async def down(self) -> frozenset[str]:
         return (self._nodes or await self._ask()).down
 

@@ -16,8 +16,9 @@ from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError, BucketError, CodecError
 from s3discovery.formation.claim_object import ClaimObject
 from s3discovery.formation.founding import Belong, Found, Join, Situation, Wait, Write, decide, mend
+from s3discovery.formation.leaving import take_leave
 from s3discovery.formation.outlook import Outlook
-from s3discovery.formation.seed import Claim, Process, Stage
+from s3discovery.formation.seed import Claim, Process
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +26,8 @@ log = logging.getLogger(__name__)
 _ALONE_S = 60.0
 # How long the others leave it to the oldest to write the claim, and to who joins first to have joined.
 _PATIENCE_S = 4.0
-_READ_S, _SELDOM_READ_S = (
-    1.0,
-    5.0,
-)  # between two looks at the claim, while it is awaited and when it takes long
+# Between two looks at the claim: while it is awaited, when it takes long, and when only people can help.
+_READ_S, _SELDOM_READ_S, _ALARM_READ_S = 0.5, 2.5, 10.0
 _RETRY_LIMIT_S = 10.0  # of founding and joining
 _DOUBT_INTERVAL_S = 10.0  # between two looks whether the broker was reset: each may start a program
 _CHECK_INTERVAL_S = 3600.0  # of a claim that nothing is known to have happened to
@@ -73,6 +72,7 @@ class Formation:
         self._asked_s = -_DOUBT_INTERVAL_S
         self._seen: tuple[str, float] = ("", 0.0)  # the nonce of the claim last read, and since when
         self._read_s: float | None = None
+        self._formed: tuple[Process, ...] = ()  # the peers with a cluster, when the claim was read
         self._failures: dict[str, int] = {}
         self._retry_s = 0.0
         self._refusal = ""
@@ -98,48 +98,23 @@ class Formation:
         self._company = None
 
     async def leave(self) -> None:
-        """Take the engine out of its cluster; the last member takes the claim away first.
+        """Take the engine out of its cluster, after having said so in the claim; the last removes that.
 
         Raises BrokerError; then the engine stays where it is, and the next step mends the claim."""
-        is_alone = await self._is_alone()
+        self.recheck()
         try:
-            claim, etag = await self._claim.read()
-            if claim is not None and is_alone:
-                await self._remove(claim, etag)
-            elif claim is not None and is_alone is None:
-                log.warning(
-                    "claim stays in the bucket, as it is not known whether this was the last member; delete "
-                    "it if no other is left, or no new cluster is formed key=%r",
-                    self._claim.key,
-                )
+            why = await take_leave(self._claim, self._engine, self._outlook, is_member=self._is_formed)
         except (BucketError, CodecError) as error:
-            log.warning("claim stays in the bucket key=%r error=%s", self._claim.key, error)
+            why = str(error)
+        if why:
+            log.warning(
+                "claim stays in the bucket; delete it if no other member is left, or no new cluster is "
+                "formed key=%r reason=%s",
+                self._claim.key,
+                why,
+            )
         await self._engine.leave()
         self._forget()
-
-    async def _remove(self, claim: Claim, etag: str | None) -> None:
-        # Who joins may have come since the last listing: he counts until he is gone for certain.
-        done = self._outlook.gone(claim) | {self._outlook.me}
-        joiners = [each for each in claim.joiners if each not in done]
-        if joiners and claim.stage is not Stage.FORMED:
-            raise BrokerError(f"{joiners[0].cluster_id!r} is joining this node just now; leave again later")
-        self._checked_s = -_CHECK_INTERVAL_S * 2
-        if not await self._claim.remove(etag):
-            raise BrokerError(f"the object {self._claim.key!r} has changed just now; leave again")
-
-    async def _is_alone(self) -> bool | None:
-        """Tell whether this node is the last member; None if that cannot be told."""
-        engine, me = self._engine, self._outlook.me
-        try:
-            if isinstance(engine, Roster):
-                return not await engine.members() - {me.cluster_id}
-            seen, down = await engine.cluster(), await engine.down()
-        except BrokerError:
-            return None
-        if seen or down:
-            return False
-        # Seeing nobody proves little by itself: members that are cut off are seen by nobody either.
-        return True if seen is not None and self._outlook.living == {me} else None
 
     def _forget(self) -> None:
         self._confirmed = self._done = None
@@ -224,13 +199,16 @@ class Formation:
             return _waiting(self._refusal)
         awaits = self._outlook.awaits()
         pause_s = _READ_S if self._outlook.is_busy and not awaits else _SELDOM_READ_S
-        if self._read_s is not None and now_s < self._read_s + pause_s / 2 and not self._outlook.formed:
+        if self._standing.is_alarm:
+            pause_s = _ALARM_READ_S
+        is_news = self._outlook.formed != self._formed
+        if self._read_s is not None and now_s < self._read_s + pause_s and not is_news:
             return _waiting(awaits) if awaits and not self._standing.is_alarm else self._standing
         return None
 
     async def _move(self) -> Standing:
         is_blank = await self._engine.is_blank()
-        self._read_s = self._clock.monotonic_s()
+        self._read_s, self._formed = self._clock.monotonic_s(), self._outlook.formed
         for _ in range(_MOVES):
             claim, etag = await self._claim.read()
             self._note(claim)

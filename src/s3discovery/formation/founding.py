@@ -106,6 +106,23 @@ Decision = Found | Join | Write | Wait | Belong
 
 def decide(claim: Claim | None, here: Situation) -> Decision:
     """Return the next thing to do for a node that does not know yet whether it belongs to the cluster."""
+    return _stay(claim, here, _decide(claim, here))
+
+
+def mend(claim: Claim | None, here: Situation) -> Decision:
+    """Return what a node does that belongs to the cluster for certain, and finds the claim like this."""
+    return _stay(claim, here, _mend(claim, here))
+
+
+def _stay(claim: Claim | None, here: Situation, decision: Decision) -> Decision:
+    """Have a member take back that it leaves: its broker refused, or it has come back."""
+    if claim is None or not isinstance(decision, Belong):
+        return decision
+    others = tuple(each for each in claim.leavers if each.cluster_id != here.me.cluster_id)
+    return decision if others == claim.leavers else Write(replace(claim, leavers=others))
+
+
+def _decide(claim: Claim | None, here: Situation) -> Decision:
     if here.done is not None and (claim is None or claim.founding == here.done):
         return _complete(claim, here, here.done)
     if here.is_blank:
@@ -113,8 +130,7 @@ def decide(claim: Claim | None, here: Situation) -> Decision:
     return _keep(claim, here)
 
 
-def mend(claim: Claim | None, here: Situation) -> Decision:
-    """Return what a node does that belongs to the cluster for certain, and finds the claim like this."""
+def _mend(claim: Claim | None, here: Situation) -> Decision:
     known = here.known or frozenset()
     own = Claim(here.token, here.me, Stage.ALONE if here.known == frozenset() else Stage.FORMED)
     if claim is None:
@@ -123,7 +139,7 @@ def mend(claim: Claim | None, here: Situation) -> Decision:
         is_last = here.known == frozenset() and not here.formed and claim.owner not in here.living
         # All others have left: who is named could not be told from a stranger's founder after a restart.
         return Write(Claim(claim.founding, here.me, Stage.FORMED)) if is_last else Belong()
-    if claim.stage is Stage.ALONE and claim.owner == here.me:
+    if claim.stage is Stage.ALONE and claim.owner == here.me and not known:
         return Belong()
     if claim.owner.cluster_id in known | {here.me.cluster_id}:
         return Write(replace(claim, stage=Stage.FORMED))
@@ -148,7 +164,9 @@ def _complete(claim: Claim | None, here: Situation, done: str) -> Decision:
         return Write(replace(claim, stage=Stage.FORMED))
     if claim.stage is Stage.CLAIMED:
         return Write(replace(claim, stage=Stage.FOUNDED))
-    if claim.stage is Stage.FOUNDED and here.is_settled and not claim.joiners:
+    if claim.stage is Stage.FOUNDED and here.is_settled:
+        # Whoever it names may join all the same: to be alone keeps others from founding, and nobody from
+        # joining. So a joiner that is refused, alive or gone, does not leave the claim open to a take-over.
         return Write(replace(claim, stage=Stage.ALONE))
     return Belong(settled=claim.stage is Stage.ALONE)
 
@@ -233,12 +251,22 @@ def _follow(claim: Claim, here: Situation) -> Decision:
     if here.me in claim.joiners:
         return Join((owner,))
     busy = [joiner for joiner in claim.joiners if joiner not in here.gone]
-    # Joiners who are gone stay in the claim: they may have joined, and then there is more than the owner.
     if busy and not here.is_patient:
         return Wait(f"waiting for {busy[0].cluster_id!r} to join first")
-    if len(claim.joiners) >= JOINERS_LIMIT:
-        return Wait(f"waiting for {claim.joiners[-1].cluster_id!r} to join first")
-    return Write(replace(claim, joiners=(*claim.joiners, here.me)))
+    # Joiners who are gone stay while there is room: they may have joined, and then the owner is not alone.
+    # Earlier processes of this id make room: who is blank has not joined, or has lost all of it.
+    joiners = [joiner for joiner in claim.joiners if joiner.cluster_id != here.me.cluster_id]
+    if len(joiners) >= JOINERS_LIMIT:
+        # Safe even if he lives, and was too slow to be seen. A joiner's name keeps others from taking over as
+        # long as he lives; who is gone keeps nobody from it. If he comes to, he reads the claim before he
+        # joins, and writes himself in again. If he is past that, and joins just now, he reads it before he
+        # says that he belongs: under the same founding all is well, and under another he is a stranger, as
+        # after any take-over from processes that were gone.
+        silent = next((joiner for joiner in joiners if joiner in here.gone), None)
+        if silent is None:
+            return Wait(f"waiting for {joiners[-1].cluster_id!r} to join first")
+        joiners.remove(silent)
+    return Write(replace(claim, joiners=(*joiners, here.me)))
 
 
 def _keep(claim: Claim | None, here: Situation) -> Decision:

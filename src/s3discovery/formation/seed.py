@@ -12,8 +12,9 @@ from enum import StrEnum
 from s3discovery.errors import CodecError
 from s3discovery.node import check_cluster_id, is_incarnation
 
-CLAIM_LIMIT = 16 * 1024  # bytes; a claim with every joiner and the longest of ids has no more
+CLAIM_LIMIT = 96 * 1024  # bytes; a claim with all whom it can name, and the longest of ids, has no more
 JOINERS_LIMIT = 8
+LEAVERS_LIMIT = 32
 _VERSION = 1
 _FOUNDING = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _ID_LIMIT_BYTES = 1024  # what S3 takes as a key
@@ -41,13 +42,15 @@ class Claim:
     """Who founds, and what has become of it.
 
     `founding` names this attempt among all; a take-over is another. `joiners` have said that they
-    join before anybody had. `nonce` differs with every write, so that no ETag comes twice."""
+    join before anybody had, `leavers` that they leave for good. `nonce` differs with every write, so that no
+    ETag comes twice."""
 
     founding: str
     owner: Process
     stage: Stage = Stage.CLAIMED
     joiners: tuple[Process, ...] = ()
     nonce: str = ""
+    leavers: tuple[Process, ...] = ()
 
     def named(self) -> tuple[Process, ...]:
         """Return the owner and the joiners."""
@@ -63,6 +66,7 @@ def encode(claim: Claim) -> bytes:
         "stage": claim.stage.value,
         "owner": _said_of(claim.owner),
         "joiners": [_said_of(joiner) for joiner in claim.joiners],
+        "leavers": [_said_of(leaver) for leaver in claim.leavers],
     }
     return json.dumps(said, ensure_ascii=False).encode()
 
@@ -77,22 +81,27 @@ def decode(body: bytes) -> Claim:
         raise CodecError("is no JSON object")
     if said.get("version") != _VERSION:
         raise CodecError(f"has the version {_shown(said.get('version'))}, not {_VERSION}")
-    stage, joiners = said.get("stage"), said.get("joiners")
+    stage = said.get("stage")
     if not isinstance(stage, str) or stage not in list(Stage):
         raise CodecError(f"has the unknown stage {_shown(stage)}")
-    if not isinstance(joiners, list) or len(joiners) > JOINERS_LIMIT:
-        raise CodecError("has no list of joiners, or too long a one")
     return Claim(
         founding=_matching(_FOUNDING, said.get("founding"), "founding"),
         owner=_process(said.get("owner")),
         stage=Stage(stage),
-        joiners=tuple(_process(joiner) for joiner in joiners),
+        joiners=_processes(said.get("joiners"), "joiners", JOINERS_LIMIT),
         nonce=_matching(_FOUNDING, said.get("nonce"), "nonce"),
+        leavers=_processes(said.get("leavers", []), "leavers", LEAVERS_LIMIT),  # earlier versions: none
     )
 
 
 def _said_of(process: Process) -> dict[str, str]:
     return {"cluster_id": process.cluster_id, "incarnation": process.incarnation}
+
+
+def _processes(said: object, name: str, limit: int) -> tuple[Process, ...]:
+    if not isinstance(said, list) or len(said) > limit:
+        raise CodecError(f"has no list of {name}, or too long a one")
+    return tuple(_process(each) for each in said)
 
 
 def _process(said: object) -> Process:

@@ -1,0 +1,280 @@
+"""Leaving for good: the last member takes the claim away, and nobody else does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from s3discovery.errors import BrokerError, UnreachableError
+from s3discovery.formation.formation import Formation
+from s3discovery.formation.seed import Claim, Process, Stage
+from s3discovery.testing import FakeEngine
+from s3discovery.testing.forming import KEY, Node, World, formed, made_world
+
+GHOST = Process("1700000000000-0123456789abcdef", "ghost")
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with made_world() as world:
+        yield world
+
+
+class Unlisted(FakeEngine):
+    """An engine that keeps no roster."""
+
+    members = None  # type: ignore[assignment]  # so that it is none
+
+
+async def make_pair(world: World, engine: type[FakeEngine] = FakeEngine) -> tuple[Node, Node]:
+    """Return two nodes that are a cluster."""
+    pair = Node(world, "n0", engine=engine), Node(world, "n1", engine=engine)
+    world.nodes += pair
+    await world.until(formed(*pair))
+    return pair
+
+
+async def end(world: World, *nodes: Node) -> None:
+    for node in nodes:
+        await node.end()
+        world.nodes.remove(node)
+
+
+def refusing(what: str) -> Callable[[str], Awaitable[None]]:
+    async def hold(asked: str) -> None:
+        if asked == what:
+            raise BrokerError("busy")
+
+    return hold
+
+
+class TestWhoDoesNotBelong:
+    async def test_a_node_that_waits_for_a_founder_leaves_its_claim_alone(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        founder = await world.start("n1")
+        await world.until(lambda: KEY in world.store.keys and world.claim.stage is Stage.ALONE, 90)
+        await end(world, founder)
+        waiting = await world.start("n2")
+        await world.until(lambda: "waiting for 'n1', which has the cluster" in waiting.state)
+        await waiting.driver.leave()
+        assert world.claim.owner.cluster_id == "n1"
+        assert "reason=this node does not belong to its cluster" in caplog.text
+
+    async def test_nor_does_one_that_waits_for_members_that_are_down(self, world: World) -> None:
+        await end(world, *await make_pair(world))
+        waiting = await world.start("n2")
+        await world.until(lambda: "waiting for a member" in waiting.state)
+        await waiting.driver.leave()
+        assert world.claim.stage is Stage.FORMED
+
+    async def test_nor_one_that_is_refused_by_members_that_run(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await make_pair(world)
+        refused = Node(world, "n2")
+        world.nodes.append(refused)
+        refused.engine.hold = refusing("join")
+        await world.until(lambda: "busy" in refused.state)
+        await refused.driver.leave()
+        assert world.claim.stage is Stage.FORMED
+        assert not world.claim.leavers
+        assert "claim stays" not in caplog.text, "others are there, and need it"
+
+    async def test_nor_one_that_has_left_already(self, world: World) -> None:
+        pair = await make_pair(world)
+        formation = pair[0].driver._formation
+        assert isinstance(formation, Formation)
+        await formation.leave()
+        await end(world, pair[1])
+        await formation.leave()
+        assert KEY in world.store.keys
+
+    async def test_nor_one_whose_broker_was_reset_from_outside(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pair = await make_pair(world)
+        await world.until(lambda: any(peer.report.is_formed for peer in pair[0].discovery.peers))
+        world.clusters.remove("n0")
+        await pair[0].driver.leave()
+        assert KEY in world.store.keys
+        assert "not known whether this was the last member" in caplog.text
+
+    async def test_the_claim_of_another_founder_is_left_alone(self, world: World) -> None:
+        founder = await world.start("n0")
+        await world.until(formed(founder))
+        await world.until(lambda: world.claim.stage is Stage.ALONE, 90)
+        world.plant(Claim("bbbbbbbbbbbbbbbb", GHOST, Stage.FOUNDED))
+        await founder.driver.leave()
+        assert world.claim.owner == GHOST
+
+
+class TestTheLast:
+    async def test_the_last_to_leave_removes_the_claim(self, world: World) -> None:
+        nodes = [await world.start(f"n{number}") for number in range(2)]
+        await world.until(formed(*nodes))
+        await nodes[0].driver.leave()
+        assert world.claim.stage is Stage.FORMED
+        assert world.clusters.of("n1") == {"n1"}
+        await nodes[1].driver.leave()
+        assert KEY not in world.store.keys
+        assert world.clusters.of("n1") == frozenset()
+
+    async def test_the_last_to_leave_waits_for_who_is_joining(self, world: World) -> None:
+        node = await world.start("n0")
+        await world.until(formed(node))
+        joiner = Node(world, "n1")
+        world.nodes.append(joiner)
+
+        async def hold(what: str) -> None:
+            if what == "join":
+                await asyncio.Event().wait()
+
+        joiner.engine.hold = hold
+        await world.until(lambda: "join" in joiner.engine.asked)
+        with pytest.raises(BrokerError, match="'n1' is joining this node just now"):
+            await node.driver.leave()
+        assert KEY in world.store.keys
+        assert world.clusters.of("n0") == {"n0"}
+
+    async def test_an_engine_that_keeps_no_roster_leaves_last(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        nodes = [Node(world, f"n{number}", engine=Unlisted) for number in range(2)]
+        world.nodes += nodes
+        await world.until(formed(*nodes))
+        await nodes[0].driver.leave()
+        assert KEY in world.store.keys
+        await nodes[0].end()
+        await world.until(lambda: not nodes[1].discovery.peers)
+        assert "stays in the bucket" not in caplog.text
+        await nodes[1].driver.leave()
+        assert KEY not in world.store.keys
+
+    async def test_a_claim_stays_with_a_warning_if_others_may_be_left(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        nodes = [Node(world, f"n{number}", engine=Unlisted) for number in range(2)]
+        world.nodes += nodes
+        await world.until(formed(*nodes))
+
+        async def nobody() -> frozenset[str]:
+            return frozenset()
+
+        nodes[0].engine.cluster = nobody  # type: ignore[method-assign]
+        await nodes[0].driver.leave()
+        assert KEY in world.store.keys
+        assert f"no new cluster is formed key={KEY!r}" in caplog.text
+
+    @pytest.mark.parametrize("engine", [FakeEngine, Unlisted])
+    @pytest.mark.parametrize("count", [2, 4])
+    async def test_of_all_that_leave_at_once_one_is_the_last(
+        self, world: World, engine: type[FakeEngine], count: int
+    ) -> None:
+        nodes = [Node(world, f"n{number}", engine=engine) for number in range(count)]
+        world.nodes += nodes
+        await world.until(formed(*nodes))
+        await world.until(lambda: all(len(node.discovery.peers) == count - 1 for node in nodes))
+        await asyncio.gather(*(node.driver.leave() for node in nodes))
+        assert KEY not in world.store.keys
+        await end(world, *nodes)
+        await world.until(formed(await world.start("n7")))
+
+    async def test_who_leaves_says_so_before_the_broker_does(self, world: World) -> None:
+        pair = await make_pair(world)
+        seen: list[tuple[str, ...]] = []
+
+        async def hold(what: str) -> None:
+            if what == "leave":
+                seen.append(tuple(leaver.cluster_id for leaver in world.claim.leavers))
+
+        pair[0].engine.hold = hold
+        await pair[0].driver.leave()
+        assert seen == [("n0",)]
+
+    async def test_one_whose_broker_refuses_stays_and_takes_it_back(self, world: World) -> None:
+        pair = await make_pair(world)
+        pair[0].engine.hold = refusing("leave")
+        with pytest.raises(BrokerError, match="busy"):
+            await pair[0].driver.leave()
+        assert [leaver.cluster_id for leaver in world.claim.leavers] == ["n0"]
+        await world.until(lambda: not world.claim.leavers, 15)
+        await pair[1].driver.leave()
+        assert KEY in world.store.keys
+
+    async def test_the_last_whose_broker_refuses_writes_the_claim_again(self, world: World) -> None:
+        node = await world.start("n0")
+        await world.until(lambda: KEY in world.store.keys and world.claim.stage is Stage.ALONE, 90)
+        node.engine.hold = refusing("leave")
+        with pytest.raises(BrokerError, match="busy"):
+            await node.driver.leave()
+        assert KEY not in world.store.keys
+        await world.until(lambda: KEY in world.store.keys, 15)
+        assert world.claim.owner.cluster_id == "n0"
+
+    async def test_one_that_comes_back_leaves_no_more(self, world: World) -> None:
+        pair = await make_pair(world)
+        await pair[0].driver.leave()
+        await end(world, pair[0])
+        again = await world.start("n0")
+        await world.until(formed(again))
+        assert not world.claim.leavers
+        await world.until(lambda: bool(pair[1].discovery.peers))
+        await pair[1].driver.leave()
+        assert KEY in world.store.keys
+
+    async def test_a_claim_that_changes_just_then_is_not_removed(self, world: World) -> None:
+        node = await world.start("n0")
+        await world.until(formed(node))
+        delete, claim = node.cable.delete, world.claim
+
+        async def overtaken(key: str, *, if_match: str | None = None) -> bool:
+            if not world.claim.joiners:
+                world.plant(replace(claim, joiners=(GHOST,)))
+            return await delete(key, if_match=if_match)
+
+        node.cable.delete = overtaken  # type: ignore[method-assign]
+        with pytest.raises(BrokerError, match="'ghost' is joining this node just now"):
+            await node.driver.leave()
+        assert world.claim.joiners == (GHOST,)
+
+    async def test_who_left_once_and_is_back_is_not_leaving(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pair = await make_pair(world)
+        await world.clock.advance(20)
+        world.plant(replace(world.claim, leavers=(Process(GHOST.incarnation, "n1"),)))
+        await pair[0].driver.leave()
+        assert world.claim.stage is Stage.FORMED
+        assert "claim stays" not in caplog.text
+
+
+class TestWhatIsNotKnown:
+    async def test_a_store_that_is_down_is_told_with_the_cure(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        node = await world.start("n0")
+        await world.until(formed(node))
+        node.cable.cut = UnreachableError("no answer")
+        await node.driver.leave()
+        assert f"no new cluster is formed key={KEY!r} reason=no answer" in caplog.text
+        assert world.clusters.of("n0") == frozenset()
+
+    async def test_a_broker_that_does_not_tell_its_members(
+        self, world: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        node = await world.start("n0")
+        await world.until(lambda: KEY in world.store.keys and world.claim.stage is Stage.ALONE, 90)
+        node.engine.hold = refusing("members")
+        await node.driver.leave()
+        assert KEY in world.store.keys
+        assert "not known whether this was the last member" in caplog.text
+
+    async def test_members_that_are_down_stay(self, world: World) -> None:
+        pair = await make_pair(world, Unlisted)
+        await end(world, pair[1])
+        await world.until(lambda: not pair[0].discovery.peers)
+        assert await pair[0].engine.cluster() == frozenset()
+        await pair[0].driver.leave()
+        assert world.claim.stage is Stage.FORMED
