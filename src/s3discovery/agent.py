@@ -92,6 +92,8 @@ class Agent:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._stop_child)
             self._outputs = self._parts.make_outputs(settings, self._parts.environ, self._parts.child)
+            if self._outputs is not None:
+                await self._outputs.try_out()
             self._broker = self._parts.make_broker(self._surroundings(settings, cluster_id))
             if self._broker is not None:
                 await stack.enter_async_context(self._broker)

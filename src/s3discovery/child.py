@@ -35,6 +35,9 @@ class Child:
         self._ended: asyncio.Future[int] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._turn = asyncio.Lock()
+        self._starts = 0
+        self._given: tuple[Sequence[str], Mapping[str, str]] = ((), NO_METADATA)  # to the last start
 
     @property
     def pid(self) -> int | None:
@@ -44,9 +47,14 @@ class Child:
 
     @property
     def code(self) -> int | None:
-        """Its exit code, as a shell gives it, once it has ended."""
+        """Its exit code, as a shell gives it, once it has ended; 0 if it ended by SIGTERM, and we sent that.
+
+        A supervisor would take another code for a failure, and start again what was to end."""
         process = self._process
-        return _code(process.returncode) if process is not None and process.returncode is not None else None
+        if process is None or process.returncode is None:
+            return None
+        code = _code(process.returncode)
+        return 0 if self._is_stopping and code == _SIGNALLED + signal.SIGTERM else code
 
     @property
     def was_started(self) -> bool:
@@ -66,16 +74,10 @@ class Child:
         """Start it, with more `arguments` and variables; nothing if it runs already.
 
         Raises BrokerError if there is no such program, or it cannot be executed."""
-        if self.pid is not None:
-            return
-        command = (*self.command, *arguments)
-        try:
-            self._process = await asyncio.create_subprocess_exec(*command, env={**self._environ, **environ})
-        except OSError as error:
-            raise BrokerError(_no_start(command[0], error.strerror)) from error
-        self._is_stopping = False
-        log.info("program started command=%r pid=%d", command[0], self._process.pid)
-        self._watcher = asyncio.create_task(self._watch(self._process), name="child")
+        async with self._turn:
+            if self.pid is None:
+                self._given = arguments, environ
+                await self._start()
 
     async def exited(self) -> int:
         """Wait until it ends without having been told to; return its exit code, as a shell gives it."""
@@ -93,34 +95,60 @@ class Child:
             self._is_stopping = True
             self.signal(signal.SIGTERM)
 
-    async def stop(self) -> int | None:
-        """Ask it to end and wait for as long as that takes; None if it was never started.
+    async def stop(self, *, for_good: bool = True) -> None:
+        """Ask it to end and wait for as long as that takes; nothing if it was never started.
 
         There is no SIGKILL after a while: how long a broker may take to save its data is not ours to say.
-        Who is cancelled while waiting, by a second signal, ends it at once."""
+        Who is cancelled while waiting `for_good`, by a second signal, ends it at once. Not for good, the
+        cancellation is the agent's own end, which waits for the program's in its turn."""
         process = self._process
         if process is None:
-            return None
+            return
         self.tell_to_stop()
         try:
-            return _code(await self._patiently(process))
+            await self._patiently(process)
         except asyncio.CancelledError:
-            self.signal(signal.SIGKILL)
-            await process.wait()
+            if for_good:
+                self.signal(signal.SIGKILL)
+                await process.wait()
             raise
 
-    async def restart(self, arguments: Sequence[str] = (), environ: Mapping[str, str] = NO_METADATA) -> None:
-        """Stop it, and start it again."""
-        await self.stop()
-        await self.start(arguments, environ)
+    async def restart(self) -> None:
+        """Stop it, and start it again as before; once for all who ask before it starts.
 
-    async def _patiently(self, process: asyncio.subprocess.Process) -> int:
+        Raises BrokerError if it cannot be started any more; for `exited` it has ended then."""
+        starts = self._starts
+        async with self._turn:
+            if self._starts != starts:
+                return
+            await self.stop(for_good=False)
+            try:
+                await self._start()
+            except BrokerError:
+                fault = self.fault()
+                self._note_end(fault[0] if fault is not None else NOT_EXECUTABLE)
+                raise
+
+    async def _start(self) -> None:
+        arguments, environ = self._given
+        command = (*self.command, *arguments)
+        self._starts += 1
+        try:
+            self._process = await asyncio.create_subprocess_exec(*command, env={**self._environ, **environ})
+        except OSError as error:
+            raise BrokerError(_no_start(command[0], error.strerror)) from error
+        self._is_stopping = False
+        log.info("program started command=%r pid=%d", command[0], self._process.pid)
+        self._watcher = asyncio.create_task(self._watch(self._process), name="child")
+
+    async def _patiently(self, process: asyncio.subprocess.Process) -> None:
         """Wait for its end, and say now and then that it is waited for."""
         waited_s = 0.0
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SAY_EVERY_S):
-                    return await process.wait()
+                    await process.wait()
+                    return
             waited_s += _SAY_EVERY_S
             log.warning("program still ends, waiting pid=%d for_s=%.0f", process.pid, waited_s)
 
@@ -134,6 +162,9 @@ class Child:
         if self._is_stopping or process is not self._process:
             return
         log.info("program ended command=%r code=%d", self.command[0], code)
+        self._note_end(code)
+
+    def _note_end(self, code: int) -> None:
         if not self._end().done():
             self._end().set_result(code)
 

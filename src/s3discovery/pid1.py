@@ -7,6 +7,7 @@ process, forked before it has threads or an event loop.
 import os
 import signal
 import sys
+from contextlib import suppress
 
 # Signals about the terminal, and those that mean a fault of this process itself, are not passed on.
 _KEPT = {signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU, signal.SIGTSTP, signal.SIGSEGV, signal.SIGBUS}
@@ -49,5 +50,7 @@ def _take_terminal() -> None:
     os.setpgid(0, 0)
     if sys.stdin is not None and sys.stdin.isatty():
         before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-        os.tcsetpgrp(sys.stdin.fileno(), os.getpid())
+        # Refused for a terminal that is not the one that controls us: its Ctrl-C reaches nobody here.
+        with suppress(OSError):
+            os.tcsetpgrp(sys.stdin.fileno(), os.getpid())
         signal.signal(signal.SIGTTOU, before)

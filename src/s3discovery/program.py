@@ -1,14 +1,15 @@
 """One run of another program: without a shell, with a time limit, and gone with all it started.
 
-What it reads is a file, what it prints is kept up to a limit; nobody waits for the output of programs that it
-left running in the background.
+What it reads is a file in memory, what it prints is kept up to a limit; nobody waits for the output of
+programs that it left running in the background.
 """
 
 import asyncio
+import errno
+import io
 import logging
 import os
 import signal
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -23,6 +24,7 @@ OUTPUT_LIMIT_BYTES = 256 * 1024
 _SHOWN_CHARS = 500
 _LAST_WORDS_S = 0.2  # of output, once the program has ended
 _END_LIMIT_S = 1.0  # from SIGTERM to SIGKILL
+_NO_PROGRAM = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC})
 _SECRETS = frozenset(
     f"{ENVIRONMENT_PREFIX}{key.name.upper().replace('-', '_')}" for key in KEYS if key.secret
 ) | {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"}
@@ -49,17 +51,13 @@ async def run_program(
     It is ended, with its process group, after `limit_s` and when the caller is cancelled. What only asks,
     which happens often, is logged at level debug. Raises BrokerError if it cannot be started, overruns, or
     ends with another code than 0."""
-    with tempfile.TemporaryFile() as file:
-        file.write(text.encode())
-        file.seek(0)
-        try:
+    try:
+        with _file_of(text) as file:
             transport, watch = await asyncio.get_running_loop().subprocess_exec(
                 _Watch, *vector, stdin=file, env=dict(environ), start_new_session=True
             )
-        except OSError as error:
-            raise BrokerError(
-                f"command {list(vector)!r} cannot be started: {error.strerror}; write the path of a program"
-            ) from error
+    except OSError as error:
+        raise BrokerError(_no_start(vector, environ, error)) from error
     is_done = False
     try:
         async with asyncio.timeout(limit_s):
@@ -85,6 +83,28 @@ async def run_program(
     level = logging.DEBUG if is_question else logging.INFO
     log.log(level, "command ran command=%r said=%r", list(vector), watch.said)
     return watch.output
+
+
+def _file_of(text: str) -> io.FileIO:
+    """Return a file in memory, so that a full disk stops no command; raises OSError."""
+    file = io.FileIO(os.memfd_create("s3discovery"), "r+")
+    file.write(text.encode())
+    file.seek(0)
+    return file
+
+
+def _no_start(vector: Vector, environ: Mapping[str, str], error: OSError) -> str:
+    if error.errno != errno.E2BIG:
+        cure = "; write the path of a program" if error.errno in _NO_PROGRAM else ""
+        return f"command {list(vector)!r} cannot be started: {error.strerror}{cure}"
+    # Never without the variable that is too long: a program would take that for nobody being there.
+    words = {f"argument {place}": word for place, word in enumerate(vector)}
+    words |= {f"variable {name}": f"{name}={word}" for name, word in environ.items()}
+    name, word = max(words.items(), key=lambda each: len(each[1]))
+    return (
+        f"command {vector[0]!r} cannot be started: {error.strerror}; {name} has {len(os.fsencode(word))} "
+        "bytes and Linux takes 131071; give the nodes shorter ids and hosts, or divide them by file-prefix"
+    )
 
 
 async def _end(group: int, watch: "_Watch") -> None:

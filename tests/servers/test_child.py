@@ -33,6 +33,21 @@ log.write("started %d\\n" % os.getpid())
 while True:
     time.sleep(60)
 """
+# Takes its time to end: until there is a file GATE.
+SAVING = """
+import os, pathlib, signal, sys, time
+log = open(sys.argv[1], "a", buffering=1)
+def end(number, frame):
+    log.write("saving\\n")
+    while not os.path.exists("GATE"):
+        time.sleep(0.01)
+    log.write("saved\\n")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+log.write("started %d\\n" % os.getpid())
+while True:
+    time.sleep(60)
+"""
 # As a broker's daemon does: leaves a process behind whose parent is gone, and which ends.
 ORPHAN = """
 import os, sys, time
@@ -92,8 +107,15 @@ class Bench:
 
     def start(self, command: str, *arguments: str, before: tuple[str, ...] = ()) -> "subprocess.Popen[bytes]":
         """Start a command that goes on."""
+        return self._start((*before, *self._command(command, *arguments)))
+
+    def start_with(self, settings: Path) -> "subprocess.Popen[bytes]":
+        """Start another node, with settings of its own."""
+        return self._start((COMMAND, "run", "-c", str(settings)))
+
+    def _start(self, command: tuple[str, ...]) -> "subprocess.Popen[bytes]":
         log = self._stack.enter_context((self.folder / "log").open("ab"))
-        process = subprocess.Popen((*before, *self._command(command, *arguments)), stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log)
         self._stack.callback(self._end, process)
         return process
 
@@ -268,6 +290,47 @@ def test_a_template_that_runs_away_leaves_sigterm_alone(bench: Bench) -> None:
 
 def _renders(pid: int) -> bool:
     return any(b"outputs.render" in Path(f"/proc/{each}/cmdline").read_bytes() for each in _children(pid))
+
+
+def test_templates_that_loop_at_the_start_leave_sigterm_alone(bench: Bench) -> None:
+    loop, outputs = bench.folder / "loop.j2", bench.folder / "outputs"
+    loop.write_text("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}")
+    outputs.mkdir()
+    for number in range(3):
+        text = f"output-file={bench.folder}/{number}\noutput-template={loop}\n"
+        (outputs / f"{number}.properties").write_text(text)
+    bench.settings["output-folder"] = str(outputs)
+    process = bench.start("run")
+    until(partial(_renders, process.pid), "the template")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) == 0
+    # Else they had been ended for their time, and the start refused.
+    assert "took longer" not in bench.log()
+
+
+def test_sigterm_during_a_restart_lets_the_program_save_its_data(bench: Bench) -> None:
+    peer = bench.folder / "peer.properties"
+    saving = SAVING.replace("GATE", str(bench.folder / "gate"))
+    (bench.folder / "program.py").write_text(saving)
+    bench.settings |= {
+        "output-file": str(bench.folder / "out"),
+        "output-template": "json",
+        "output-signal": "restart:child",
+    }
+    process = bench.run()
+    until(lambda: any(line.startswith("started") for line in bench.noted()), "the start")
+    text = "".join(f"{key}={value}\n" for key, value in bench.settings.items() if "output" not in key)
+    socket = bench.folder / "peer.sock"
+    peer.write_text(f"{text}cluster-id=n2\nexternal-port=7801\ncontrol-socket={socket}\n")
+    bench.start_with(peer)
+    until(partial(bench.has_noted, "saving"), "the restart")
+    process.send_signal(signal.SIGTERM)
+    until(lambda: "n1" not in bench.members(), "the file's end")
+    assert process.poll() is None
+    (bench.folder / "gate").touch()
+    assert process.wait(LIMIT_S) == 0
+    assert bench.noted()[-2:] == ["saved", ""]
+    assert bench.noted().count("saving") == 1
 
 
 def test_without_the_store_nothing_is_started(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 
 import click
@@ -43,6 +44,8 @@ def run(origins: Origins, log_level: str | None, events: bool, program: tuple[st
       s3discovery run -c s3discovery.properties -o broker=amqtt
       s3discovery run -o broker=rabbitmq -- rabbitmq-server
     """
+    # Until it is heard: the settings have not been read yet, so there is nothing to read again.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stand_in_as_init()
     start_service_logging(log_level, origins)
     environ = {name: text for name, text in os.environ.items() if name not in systemd.VARIABLES}

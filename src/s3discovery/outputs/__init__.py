@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from s3discovery.child import Child
 from s3discovery.discovery import Discovery
-from s3discovery.errors import BrokerError
+from s3discovery.errors import BrokerError, Problem, SettingsError
 from s3discovery.node import Member
-from s3discovery.outputs.apart import Render
+from s3discovery.outputs.apart import Template
 from s3discovery.outputs.file import OutputFile, send_signal
 from s3discovery.presentation import Roster, environment, make_roster, turnover, values
 from s3discovery.program import run_program, without_secrets
@@ -22,18 +22,23 @@ from s3discovery.settings.vectors import Commands, fill
 
 log = logging.getLogger(__name__)
 
-# Templates that are rendered at the same time: more would take each other's processor and time limit.
+# Templates that are rendered at the same time: more would take each other's processor, time limit and memory.
 _AT_ONCE = 2
+# How often an output may fail until a program is started with the file of an earlier run.
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One output as the settings describe it; `reload` and `signal` tell whoever reads the file."""
+    """One output as the settings describe it; `reload` and `signal` tell whoever reads the file.
+
+    `origin` is the file of output-folder that describes it, empty if the settings do."""
 
     file: OutputFile
-    render: Render
+    template: Template
     reload: Commands | None = None
     signal: Signal | None = None
+    origin: str = ""
 
 
 class Outputs:
@@ -54,17 +59,41 @@ class Outputs:
         self._written = asyncio.Event()
         self._refused: frozenset[str] = frozenset()
 
+    async def try_out(self) -> None:
+        """Render every template for nodes that do not exist, which may take 10 s each, and write nothing.
+
+        Raises SettingsError with all that are wrong, each with its line."""
+        async with asyncio.TaskGroup() as tasks:
+            trials = [tasks.create_task(output.try_out()) for output in self._outputs]
+        found = [trial.result() for trial in trials]
+        if problems := [problem for problem in found if problem is not None]:
+            raise SettingsError(problems)
+
     async def run(self, discovery: Discovery) -> None:
-        """Render after every complete listing, until cancelled."""
+        """Render after every complete listing, until cancelled; no output waits for another's readers."""
+        async with asyncio.TaskGroup() as tasks:
+            for output in self._outputs:
+                tasks.create_task(self._follow(discovery, output), name=f"output {output.name}")
+
+    async def apply(self, own: Member, peers: frozenset[Member]) -> None:
+        """Make every file what the members say; what fails is logged once, and tried again next time."""
+        async with asyncio.TaskGroup() as tasks:
+            for output in self._outputs:
+                tasks.create_task(self._apply(output, own, peers))
+
+    async def written(self) -> None:
+        """Wait until a program would find every file: rendered, or that of an earlier run if that fails."""
+        await self._written.wait()
+
+    async def _follow(self, discovery: Discovery, output: "_Output") -> None:
         polls = 0
         while True:
             await discovery.polled(polls)
             polls = discovery.polls
             if discovery.own is not None:
-                await self.apply(discovery.own, discovery.peers)
+                await self._apply(output, discovery.own, discovery.peers)
 
-    async def apply(self, own: Member, peers: frozenset[Member]) -> None:
-        """Make every file what the members say; what fails is logged once, and tried again next time."""
+    async def _apply(self, output: "_Output", own: Member, peers: frozenset[Member]) -> None:
         try:
             roster = make_roster(own, peers)
         except BrokerError as error:
@@ -74,13 +103,9 @@ class Outputs:
             if cluster_id not in self._refused:
                 log.warning("member left out of outputs cluster_id=%r reason=%s", cluster_id, why)
         self._refused = frozenset(cluster_id for cluster_id, _ in roster.refused)
-        await asyncio.gather(*(output.apply(roster) for output in self._outputs))
-        if all(output.is_written for output in self._outputs):
+        await output.apply(roster)
+        if all(each.is_ready for each in self._outputs):
             self._written.set()
-
-    async def written(self) -> None:
-        """Wait until every file has been rendered once."""
-        await self._written.wait()
 
 
 class _Telling:
@@ -118,29 +143,56 @@ class _Telling:
 
 
 class _Output:
-    """One output; `is_written` once it has been rendered."""
+    """One output; `is_ready` once there is a file that a program may start with."""
 
-    def __init__(self, plan: Plan, tell: _Telling, turns: asyncio.Semaphore) -> None:
+    def __init__(self, plan: Plan, telling: _Telling, turns: asyncio.Semaphore) -> None:
+        self.name = str(plan.file.path)
+        self.is_ready = False
         self._plan = plan
         self._turns = turns
-        self._tell = tell
+        self._telling = telling
         self._before: Roster | None = None  # what the readers of the file were told last
-        self._owes_reload = False
-        self.is_written = False
+        # The agent before this one may have ended after it wrote the file and before it told its readers.
+        self._owes_reload = True
+        self._is_written = False
+        self._failures = 0
 
-    async def apply(self, roster: Roster) -> None:
-        plan, name = self._plan, str(self._plan.file.path)
+    async def try_out(self) -> Problem | None:
+        """Return what is wrong with the template."""
         try:
             async with self._turns:
-                content = await plan.render(roster)
-            if await asyncio.to_thread(plan.file.replace, content):
-                log.info("output written file=%s peers=%d", name, len(roster.peers))
-                self._owes_reload = True
-            self.is_written = True
-            if self._owes_reload:
-                await self._tell.reload(plan, self._before, roster)
+                await self._plan.template.try_out()
         except BrokerError as error:
-            self._tell.once(name, error)
+            where = f" (set in {self._plan.origin})" if self._plan.origin else ""
+            return Problem("output-template", None, f"{error}{where}")
+        return None
+
+    async def apply(self, roster: Roster) -> None:
+        """Make the file what the members say, and tell its readers; what fails is logged once."""
+        try:
+            await self._write(roster)
+            if self._owes_reload:
+                await self._telling.reload(self._plan, self._before, roster)
+        except BrokerError as error:
+            self._telling.once(self.name, error)
+            await self._note_failure()
             return
-        self._tell.once(name, None)
+        self._telling.once(self.name, None)
         self._owes_reload, self._before = False, roster
+        self.is_ready = True
+
+    async def _write(self, roster: Roster) -> None:
+        async with self._turns:
+            content = await self._plan.template.render(roster)
+        if await asyncio.to_thread(self._plan.file.replace, content):
+            log.info("output written file=%s peers=%d", self.name, len(roster.peers))
+            self._owes_reload = True
+        self._is_written = True
+
+    async def _note_failure(self) -> None:
+        self._failures += 1
+        if self.is_ready or self._is_written:
+            self.is_ready = True  # who could not be told yet is told later
+        elif self._failures >= _TRIES and await asyncio.to_thread(self._plan.file.is_there):
+            log.warning("output stays as an earlier run left it until it can be written file=%s", self.name)
+            self.is_ready = True

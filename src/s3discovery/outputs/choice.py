@@ -7,7 +7,7 @@ from typing import Any
 from s3discovery.child import Child
 from s3discovery.errors import BrokerError, Problem, SettingsError
 from s3discovery.outputs import Outputs, Plan
-from s3discovery.outputs.apart import make_render
+from s3discovery.outputs.apart import make_template
 from s3discovery.outputs.file import OutputFile
 from s3discovery.settings import sources
 from s3discovery.settings.config import Settings
@@ -20,10 +20,10 @@ _BY_NAME = {key.name: key for key in OUTPUT}
 
 
 def make_outputs(settings: Settings, environ: Mapping[str, str], child: Child | None) -> Outputs | None:
-    """Return the outputs, None if there are none; nothing is written yet.
+    """Return the outputs, None if there are none; nothing is written or tried out yet.
 
-    Templates are tried out, which takes up to 10 s each. Raises SettingsError for a wrong template, with the
-    line, for a signal to no child, and for wrong files in `output-folder`."""
+    Raises SettingsError for a template that cannot be read, for a signal to no child, and for wrong files in
+    `output-folder`."""
     plans: list[Plan] = []
     problems: list[Problem] = []
     for origin, described in _described(settings, problems):
@@ -33,7 +33,7 @@ def make_outputs(settings: Settings, environ: Mapping[str, str], child: Child | 
             problems.append(Problem("output-signal", ":".join(signal), f"{_CHILDLESS}{where}"))
             continue
         try:
-            plans.append(_plan(described, environ))
+            plans.append(_plan(described, environ, origin))
         except (BrokerError, ImportError) as error:
             problems.append(Problem("output-template", None, f"{_cure(error)}{where}"))
     if problems:
@@ -43,13 +43,14 @@ def make_outputs(settings: Settings, environ: Mapping[str, str], child: Child | 
     return Outputs(plans, environ=environ, limit_s=settings.command_timeout_s, child=child)
 
 
-def _plan(described: Mapping[str, Any], environ: Mapping[str, str]) -> Plan:
+def _plan(described: Mapping[str, Any], environ: Mapping[str, str], origin: str) -> Plan:
     variables = dict(described["output_variables"] or ())
     return Plan(
         OutputFile(Path(described["output_file"]), in_block=described["output_block"]),
-        make_render(described["output_template"], variables, environ),
+        make_template(described["output_template"], variables, environ),
         described["output_reload"],
         described["output_signal"],
+        origin,
     )
 
 

@@ -44,6 +44,14 @@ class OutputFile:
             ) from error
         return True
 
+    def is_there(self) -> bool:
+        """Tell whether there is a file, with a block of ours if only that is ours: that of an earlier run."""
+        try:
+            before = _read(Path(os.path.realpath(self.path)))
+        except OSError:
+            return False
+        return before is not None and (not self._in_block or BEGIN in before)
+
 
 def send_signal(pid_file: str, number: int) -> None:
     """Send a signal to the process whose id a file holds; raises BrokerError if there is none."""
@@ -102,11 +110,17 @@ def _replace(target: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):
             Path(name).unlink()
         raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    """Bring the new name to the disk, where that is possible: the file itself has been replaced already."""
+    with suppress(OSError):
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _keep_owner(handle: int, found: os.stat_result) -> None:

@@ -13,7 +13,9 @@ from s3discovery.outputs.template import SandboxedTemplate
 from s3discovery.presentation import Roster, Shown
 
 REFUSED = 3
-MEMORY_LIMIT_BYTES = 512 * 1024 * 1024
+# Of data; the interpreter and its libraries have some 15 MiB besides. Two templates at a time (see Outputs)
+# and the agent must have room in what our units and manifests allow. 10,000 members take a third of this.
+MEMORY_LIMIT_BYTES = 64 * 1024 * 1024
 # Of processor time: whoever started us ends us sooner, unless he was killed meanwhile.
 CPU_LIMIT_S = 15
 
@@ -27,7 +29,8 @@ def make_request(name: str, source: str, variables: dict[str, str], roster: Rost
 
 def main() -> int:
     """Do what the request says; return the exit code."""
-    _limit(resource.RLIMIT_AS, MEMORY_LIMIT_BYTES)
+    # Not the address space, which holds files that are mapped, too: how many is different everywhere.
+    _limit(resource.RLIMIT_DATA, MEMORY_LIMIT_BYTES)
     _limit(resource.RLIMIT_CPU, CPU_LIMIT_S)
     _limit(resource.RLIMIT_CORE, 0)
     request = json.loads(sys.stdin.buffer.read())

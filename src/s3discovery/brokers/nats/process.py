@@ -88,7 +88,7 @@ class Process:
     async def stop(self) -> None:
         """End it, if it is ours."""
         if self._child is not None and self._child.pid is not None:
-            await self._child.stop()
+            await self._child.stop(for_good=False)
 
     async def reload(self, before: Server) -> Server:
         """Have it read its configuration again; raises BrokerError with the cause if it does not.
@@ -102,7 +102,7 @@ class Process:
         if self._child is None or not await self._is_valid():
             raise BrokerError(f"nats-server does not take its configuration: {cause}")
         log.warning("nats-server is started anew, as it cannot reload reason=%r", cause)
-        await self._child.restart(environ=self._environ)
+        await self._child.restart()
         return await self.awaited(_START_LIMIT_S)
 
     async def _loaded(self, before: Server) -> Server | None:

@@ -155,7 +155,7 @@ COMMAND: tuple[Key, ...] = (
         "output-reload",
         "output_reload",
         read_commands,
-        "Command that is run after output-file was written anew.",
+        "Command that is run after output-file was written anew, and once after every start.",
         "systemctl reload haproxy",
         show=show_commands,
     ),
@@ -163,8 +163,9 @@ COMMAND: tuple[Key, ...] = (
         "output-signal",
         "output_signal",
         read_signal,
-        "Signal that is sent after output-file was written anew: its name and a file with a process id, or "
-        "child for the program behind `s3discovery run --`; restart:child restarts that.",
+        "Signal that is sent after output-file was written anew, and once after every start: its name and a "
+        "file with a process id, or child for the program behind `s3discovery run --`; restart:child "
+        "restarts that.",
         "HUP:/run/mosquitto/mosquitto.pid",
         show=":".join,
     ),
