@@ -381,7 +381,10 @@ async def test_plain_nats_needs_no_founder(make_node: MakeNode) -> None:
     async with Discovery(settings, bucket, own, clock=clock) as discovery:
         while not discovery.polls:
             await clock.advance(1)
-        await Formation(discovery, nodes[0].engine, clock).leave()
+        formation = Formation(discovery, nodes[0].engine, clock)
+        while not (await formation.step()).is_formed:
+            await clock.advance(1)
+        await formation.leave()
     assert key not in bucket.keys, "the last to leave takes the claim away"
 
 
