@@ -44,8 +44,9 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         f"{_P}clock_skew_seconds": "How far the local clock is ahead of the store's.",
         f"{_P}credentials_remaining_seconds": "How long the credentials in use last; absent if for ever.",
         f"{_P}cluster_groups": "How many clusters the members report to form: more than 1 is a split. "
-        "Absent where no broker can tell.",
-        f"{_P}cluster_whole": "1 if the members report to form one cluster; absent where no broker can tell.",
+        "Absent without members, and where no broker can tell.",
+        f"{_P}cluster_whole": "1 if the members report to form one cluster; absent without members, and "
+        "where no broker can tell.",
         f"{_P}cluster_seen": "Members that the driven broker sees, itself included; absent without one.",
         f"{_P}cluster_missing": "Members that the driven broker should see and does not.",
         f"{_P}store_capability": "1 if the store honours it, 0 if not; absent while unknown.",
@@ -128,7 +129,7 @@ class Metrics(Collector):
         if status.skew_s is not None:
             yield _gauge("clock_skew_seconds", status.skew_s)
         if status.credentials_until_s is not None:
-            yield _gauge("credentials_remaining_seconds", status.credentials_until_s - clock.wall_s())
+            yield _gauge("credentials_remaining_seconds", status.credentials_until_s - self._now_s())
         original = {
             "query_success_count": counts.get("poll", 0),
             "query_failed_count": counts.get("poll_failed", 0),
@@ -144,6 +145,13 @@ class Metrics(Collector):
             if (honoured := getattr(status.capabilities, name)) is not None:
                 capabilities.add_metric([name], float(honoured))
         yield capabilities
+
+    def _now_s(self) -> float:
+        """Return the time by the store's clock, by which credentials end; ours while that is unknown."""
+        discovery = self._running.discovery
+        if discovery.now_s is not None:
+            return discovery.now_s
+        return self._running.clock.wall_s() - (discovery.status.skew_s or 0.0)
 
     def _of_members(self) -> Iterator[Metric]:
         discovery = self._running.discovery
@@ -168,10 +176,11 @@ class Metrics(Collector):
             yield _gauge("oldest_file_age_seconds", max(0.0, now_s - min(written_s)))
 
     def _of_cluster(self) -> Iterator[Metric]:
-        found = topology(self._running.discovery.members)
-        if found.is_told:
+        members = self._running.discovery.members
+        found = topology(members)
+        if members and found.is_told:
             yield _gauge("cluster_groups", len(found.groups))
-            yield _gauge("cluster_whole", float(bool(found.groups) and found.is_whole))
+            yield _gauge("cluster_whole", float(found.is_whole))
         if (sight := self._running.sight()) is not None:
             yield _gauge("cluster_seen", sight.seen)
             yield _gauge("cluster_missing", sight.missing)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -11,15 +12,17 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from openapi_spec_validator import validate
 
 from s3discovery import codec
 from s3discovery.clock import SystemClock
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError, ServerError, UnreachableError
-from s3discovery.http import api, serving
+from s3discovery.http import api, connections, serving
 from s3discovery.http.api import Api
 from s3discovery.node import Address, Member, NodeFile
+from s3discovery.observation import journal
 from s3discovery.running import ClusterState, Running
 from s3discovery.settings.config import Secret
 from s3discovery.testing import Cable, FakeClock, MemoryBucket, make_settings
@@ -56,10 +59,13 @@ class Node:
 
 
 @asynccontextmanager
-async def node(*, observes: bool = False, **settings: str) -> AsyncIterator[Node]:
+async def node(
+    *, observes: bool = False, outage: UnreachableError | None = None, **settings: str
+) -> AsyncIterator[Node]:
     clock = SystemClock()
     bucket = MemoryBucket(FakeClock())
     cable = Cable(bucket)
+    cable.cut = outage
     read = make_settings(poll_interval="200ms", http_port="1", **settings)
     own = None if observes else Member("own", Address("10.0.0.9", 7800))
     async with Discovery(read, cable, own, clock=clock) as discovery, aiohttp.ClientSession() as session:
@@ -88,6 +94,17 @@ class Stream:
                 elif "event" in fields:
                     self.last = fields["id"]
                     return fields["event"], json.loads(fields["data"])
+
+    async def heartbeat(self) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            while not (line := await self._answer.content.readline()).startswith(b": "):
+                assert line
+
+    async def end(self) -> None:
+        """Wait until there is no more; fails if it is broken off."""
+        async with asyncio.timeout(LIMIT_S):
+            while await self._answer.content.readline():
+                pass
 
     async def until(self, kind: str) -> dict[str, Any]:
         while True:
@@ -186,30 +203,61 @@ async def test_an_id_in_the_snapshot_is_one_to_go_on_from() -> None:
 
 
 class TestReaders:
-    async def test_there_are_so_many_and_who_goes_makes_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(api, "_HEARTBEAT_S", 0.1)  # at which a reader that has gone is seen
+    async def test_who_comes_when_all_places_are_taken_ends_the_oldest(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(api, "_READERS", 2)
         async with node() as own, AsyncExitStack() as readers:
-            for _ in range(63):
-                await (await readers.enter_async_context(stream(own))).next()
-            async with stream(own) as last:
-                await last.next()
-                status, answer = await own.ask("/v1/events")
-                assert (status, answer) == (503, {"error": "64 readers already; close one"})
-            async with asyncio.timeout(LIMIT_S):
-                while await self.is_full(own):  # noqa: ASYNC110 - no event tells of it
-                    await asyncio.sleep(0.05)
+            found = [await readers.enter_async_context(stream(own)) for _ in range(3)]
+            with pytest.raises(aiohttp.ClientError):
+                await found[0].until("never")
+            await own.put("a")
+            for each in found[1:]:
+                assert (await each.until("joined"))["cluster_id"] == "a"
 
-    @staticmethod
-    async def is_full(own: Node) -> bool:
-        async with own.session.get(own.base + "/v1/events") as answer:
-            return answer.status == 503
-
-    async def test_a_head_holds_none(self) -> None:
-        async with node() as own:
-            for _ in range(70):
+    async def test_who_goes_and_a_head_take_no_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(api, "_READERS", 2)
+        monkeypatch.setattr(api, "_HEARTBEAT_S", 0.1)  # at which a reader that has gone is seen
+        async with node() as own, stream(own) as oldest:
+            for _ in range(3):
                 async with own.session.head(own.base + "/v1/events") as answer:
                     assert (answer.status, answer.content_type) == (200, "text/event-stream")
-            assert not await self.is_full(own)
+            for number in range(3):
+                async with stream(own) as other:
+                    await other.next()
+                # A heartbeat after the next news, the one who went is out.
+                await own.put(f"n{number}")
+                assert (await oldest.until("joined"))["cluster_id"] == f"n{number}"
+                for _ in range(3):
+                    await oldest.heartbeat()
+
+    async def test_another_token_ends_the_streams_of_the_last_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(api, "_HEARTBEAT_S", 0.1)
+        path = tmp_path / "token"
+        path.write_text("t0ken-123")
+        async with (
+            node(http_token_file=str(path)) as own,
+            stream(own, Authorization="Bearer t0ken-123") as events,
+        ):
+            await events.next()
+            path.write_text("t0ken-rotated")
+            async with stream(own, Authorization="Bearer t0ken-rotated") as others:
+                await others.next()
+                await events.end()
+                await own.put("a")
+                assert (await others.until("joined"))["cluster_id"] == "a"
+
+    async def test_the_end_of_a_node_does_not_wait_for_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys.modules[serving.__module__], "_STOP_LIMIT_S", 1000.0)
+        async with aiohttp.ClientSession() as session, AsyncExitStack() as readers:
+            async with asyncio.timeout(LIMIT_S):
+                async with node() as own:
+                    answer = await readers.enter_async_context(session.get(own.base + "/v1/events"))
+                    events = Stream(answer)
+                    await events.next()
+            await events.end()
 
     async def test_a_silent_stream_shows_that_it_lives(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(api, "_HEARTBEAT_S", 0.05)
@@ -220,29 +268,122 @@ class TestReaders:
                         pass
 
     async def test_who_takes_nothing_is_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(api, "_READERS", 1)
         monkeypatch.setattr(api, "_WRITE_LIMIT_S", 0.3)
         # More than all the buffers on the way hold.
-        monkeypatch.setattr(Api, "_snapshot", lambda self: {"x": "x" * 16_000_000})
+        size = 16_000_000
+        monkeypatch.setattr(Api, "_snapshot", lambda self: {"x": "x" * size})
+        dropped, drop = asyncio.Event(), Api._drop
+
+        def noted(reader: web.Request) -> None:
+            drop(reader)
+            dropped.set()
+
+        monkeypatch.setattr(Api, "_drop", staticmethod(noted))
         async with node() as own:
-            host, _, port = own.base.removeprefix("http://").rpartition(":")
-            reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
-            writer.write(f"GET /v1/events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            reader, writer = await talk(own, limit=1024)
+            writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             async with asyncio.timeout(LIMIT_S):
                 assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
-                while True:
-                    async with (
-                        own.session.head(own.base + "/v1/events"),
-                        own.session.get(own.base + "/v1/events") as answer,
-                    ):
-                        if answer.status == 200:
-                            break
-                    await asyncio.sleep(0.05)
+                await dropped.wait()
                 # His connection is gone, too: what was on its way can be read, and no more.
+                read = 0
                 with suppress(ConnectionError):
-                    while await reader.read(65536):
-                        pass
+                    while found := await reader.read(65536):
+                        read += len(found)
+                assert read < size
             writer.close()
+
+
+class TestConnections:
+    async def test_who_opens_many_is_refused_and_who_goes_makes_room(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        places = connections.Places(in_all=3)
+        monkeypatch.setattr(sys.modules[serving.__module__], "Places", lambda: places)
+        async with node() as own, asyncio.timeout(LIMIT_S):
+            held = [await talk(own) for _ in range(3)]
+            for _ in range(5):
+                reader, writer = await talk(own)
+                assert await ended(reader) == b""
+                writer.close()
+            with pytest.raises(aiohttp.ClientError):
+                await own.ask("/healthz")
+            held[0][1].close()
+            while not await answers(own):  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.02)
+            for _, writer in held[1:]:
+                writer.close()
+        assert caplog.text.count("http connections refused") == 1
+
+    @pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"])
+    async def test_who_sends_no_whole_request_is_ended(
+        self, begun: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys.modules[serving.__module__], "IDLE_S", 0.3)
+        async with node() as own, asyncio.timeout(LIMIT_S), stream(own) as events:
+            reader, writer = await talk(own)
+            writer.write(begun)
+            assert await ended(reader) == b""
+            writer.close()
+            # Who has asked for the events says nothing more, either.
+            await own.put("a")
+            await events.until("joined")
+
+
+async def talk(own: Node, limit: int = 65536) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection, and say nothing."""
+    host, _, port = own.base.removeprefix("http://").rpartition(":")
+    return await asyncio.open_connection(host, int(port), limit=limit)
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """Return what came before the end, however it came."""
+    try:
+        return await reader.read()
+    except ConnectionError:
+        return b""
+
+
+async def answers(own: Node) -> bool:
+    try:
+        return (await own.ask("/healthz"))[0] == 200
+    except aiohttp.ClientError:
+        return False
+
+
+async def test_events_of_one_poll_have_ids_of_their_own() -> None:
+    async with node() as own, stream(own) as events:
+        await events.next()
+        for name in ("a", "b", "c"):
+            await own.put(name)
+        assert (await events.until("joined"))["cluster_id"] == "a"
+        async with stream(own, Last_Event_ID=events.last) as later:
+            assert [(await later.until("joined"))["cluster_id"] for _ in "bc"] == ["b", "c"]
+        async with own.session.get(f"{own.base}/v1/events?last_event_id={events.last}") as answer:
+            assert (await Stream(answer).until("joined"))["cluster_id"] == "b"
+
+
+async def test_a_bug_is_told_once_and_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(moment: object) -> None:
+        raise RuntimeError("a bug")
+
+    caplog.set_level(logging.INFO)
+    async with node() as own, stream(own) as events:
+        await events.next()
+        with monkeypatch.context() as broken:
+            broken.setattr(journal, "troubles", fail)
+            await own.put("a")
+            async with asyncio.timeout(LIMIT_S):
+                while "journal failed" not in caplog.text:  # noqa: ASYNC110 - no event tells of it
+                    await asyncio.sleep(0.02)
+            await own.put("b")
+            async with asyncio.timeout(LIMIT_S):
+                while "cluster_id='b'" not in caplog.text:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        assert [(await events.until("joined"))["cluster_id"] for _ in "ab"] == ["a", "b"]
+    assert caplog.text.count("journal failed") == 1
 
 
 async def test_an_outage_and_its_end_are_told() -> None:
@@ -277,8 +418,21 @@ async def test_prometheus_gets_dialable_targets_alone() -> None:
             ["10.0.0.9:7800"],
         ]
         assert (await own.ask("/prometheus-sd?port=9119"))[1][1]["targets"] == ["10.0.0.9:9119"]
-        for wrong in ("0", "65536", "x", "", "1" * 30, "٣"):
+        assert (await own.ask("/prometheus-sd?port=00080"))[1][1]["targets"] == ["10.0.0.9:80"]
+        for wrong in ("0", "65536", "x", "", "1" * 30, "٣", "00000199999", "000001", "9" * 5000):
             assert (await own.ask(f"/prometheus-sd?port={wrong}"))[0] == 400
+
+
+async def test_prometheus_keeps_its_targets_while_the_members_are_not_known() -> None:
+    async with node(outage=UnreachableError("cut")) as own:
+        assert await own.ask("/prometheus-sd") == (
+            503,
+            {"error": "no complete listing yet, so the members are not known"},
+        )
+        own.cable.cut = None
+        async with asyncio.timeout(LIMIT_S):
+            while (await own.ask("/prometheus-sd"))[0] != 200:  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.05)
 
 
 async def test_leaving() -> None:
@@ -298,8 +452,36 @@ class TestStrangers:
         async with node() as own:
             assert (await own.ask("/v1/leave", method="POST", Origin="https://evil.example"))[0] == 403
             assert (await own.ask("/v1/status", Origin="null"))[0] == 403
+            assert (await own.ask("/v1/leave", method="POST", Origin="http://127.0.0.1:1"))[0] == 403
             assert (await own.ask("/v1/status", Origin=own.base))[0] == 200
+            assert (await own.ask("/v1/status", Origin="HTTP://LOCALHOST:80", Host="localhost:80"))[0] == 200
             assert own.left == 0
+
+    async def test_with_the_token_it_is_all_one_by_which_name_or_proxy(self) -> None:
+        async with node(http_token="t0ken-123") as own:
+            odd = {
+                "Host": "broker-7.example",
+                "Origin": "https://mqtt.example",
+                "Sec-Fetch-Site": "cross-site",
+            }
+            brought = odd | {"Authorization": "bearer t0ken-123"}
+            assert (await own.ask("/v1/members", **brought))[0] == 200
+            assert (await own.ask("/v1/leave", method="POST", **brought))[0] == 202
+            assert (own.left, await own.ask("/v1/leave", method="POST", **odd)) == (
+                1,
+                (401, {"error": "a token is needed: Authorization: Bearer <http-token>"}),
+            )
+            assert own.left == 1
+            async with own.session.get(own.base + "/", headers={"Host": "broker-7.example"}) as answer:
+                assert answer.status == 200
+
+    async def test_what_is_nearly_the_token_is_none(self) -> None:
+        async with node(http_token="t0ken-123") as own:
+            for nearly in ("Bearer", "Bearer ", "Bearer t0ken-12", "Bearer t0ken-1234", "Bearer T0ken-123"):
+                assert (await own.ask("/v1/members", Authorization=nearly))[0] == 401
+            for scheme in ("Basic", "Token", "Bearerx", ""):
+                assert (await own.ask("/v1/members", Authorization=f"{scheme} t0ken-123"))[0] == 401
+            assert (await own.ask("/v1/members", Authorization="t0ken-123"))[0] == 401
 
     async def test_what_a_foreign_page_has_a_browser_load_is_turned_away(self) -> None:
         async with node() as own:
@@ -315,20 +497,21 @@ class TestStrangers:
                 assert (await own.ask("/v1/status", Sec_Fetch_Site=site))[0] == 200
 
     @pytest.mark.parametrize(
-        ("line", "status"),
+        ("token", "line", "status"),
         [
-            (b"Authorization: Bearer \xff\xfe", 401),
-            (b"Authorization: \xff", 401),
-            (b"Origin: http://[", 403),
-            (b"Origin: http://\xff", 403),
-            (b"Host: [", 403),
-            (b"Host: \xff", 403),
+            ("t0ken-123", b"Authorization: Bearer \xff\xfe", 401),
+            ("t0ken-123", b"Authorization: \xff", 401),
+            ("t0ken-123", b"Host: [", 401),
+            ("", b"Origin: http://[", 403),
+            ("", b"Origin: http://\xff", 403),
+            ("", b"Host: [", 403),
+            ("", b"Host: \xff", 403),
         ],
     )
     async def test_headers_that_are_none(
-        self, line: bytes, status: int, caplog: pytest.LogCaptureFixture
+        self, token: str, line: bytes, status: int, caplog: pytest.LogCaptureFixture
     ) -> None:
-        async with node(http_token="t0ken-123") as own:
+        async with node(http_token=token) as own:
             host, _, port = own.base.removeprefix("http://").rpartition(":")
             reader, writer = await asyncio.open_connection(host, int(port))
             named = b"" if line.startswith(b"Host") else f"Host: {host}\r\n".encode()
@@ -416,15 +599,29 @@ async def test_the_document_describes_every_route() -> None:
                     assert str(answer.status) in item[method]["responses"], path
 
 
-async def test_a_port_in_use_is_named() -> None:
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [
+        ("127.0.0.1", "the port is in use; write a free one to http-port"),
+        ("192.0.2.1", "http-address is not of this machine"),
+        ("no-such-host.invalid", "http-address does not resolve"),
+    ],
+)
+async def test_where_it_cannot_be_is_told_with_the_cure(address: str, cure: str) -> None:
     async with node() as own:
         port = int(own.base.rpartition(":")[2])
-        settings = make_settings(http_port=str(port))
+        settings = make_settings(http_port=str(port), http_address=address, http_token="t0ken-123")
         clock = SystemClock()
         async with Discovery(settings, MemoryBucket(FakeClock()), clock=clock) as discovery:
-            with pytest.raises(ServerError, match=f"no HTTP at 127.0.0.1:{port}"):
+            with pytest.raises(ServerError, match=f"no HTTP at {address}:{port}: {cure}"):
                 async with serving(port, Running(settings, discovery, clock, lambda: None)):
                     pass
+
+
+async def test_its_url_is_logged_as_one(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with node(http_address="::1"):
+        assert "url=http://[::1]:" in caplog.text
 
 
 def test_the_token_does_not_show() -> None:

@@ -1,5 +1,7 @@
 """Metrics as Prometheus reads them: every one documented, every value true."""
 
+from contextlib import AsyncExitStack
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -7,10 +9,12 @@ from s3discovery import codec
 from s3discovery.clock import SystemClock
 from s3discovery.discovery import Discovery
 from s3discovery.errors import UnreachableError
+from s3discovery.membership import METADATA_PREFIX
 from s3discovery.metrics import DESCRIPTIONS, Metrics
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.running import ClusterState, Running, Sight
 from s3discovery.testing import Cable, FakeClock, MemoryBucket, make_settings
+from s3discovery.topology import STATE
 from s3discovery.traffic import Traffic
 
 
@@ -66,6 +70,7 @@ async def test_every_metric_is_documented_and_true(traffic: Traffic) -> None:
         assert found["s3discovery_store_request_seconds_bucket[('le', '0.025'), ('verb', 'list')]"] == 1
         assert found["s3discovery_store_request_seconds_bucket[('le', '0.005'), ('verb', 'put')]"] == 1
         assert found["s3discovery_store_bytes_total[('direction', 'received')]"] == 500
+        assert found["s3discovery_store_bytes_total[('direction', 'sent')]"] == 80
         assert found["s3discovery_members[('state', 'alive')]"] == 2
         assert found["s3discovery_members[('state', 'unreadable')]"] == 1
         assert found["s3discovery_registered"] == 1
@@ -97,5 +102,63 @@ async def test_an_observer_has_metrics_too() -> None:
     async with Discovery(make_settings(), MemoryBucket(FakeClock()), clock=clock) as discovery:
         found = read(Metrics(Running(make_settings(), discovery, clock, lambda: None), Traffic()))
         assert found["s3discovery_registered"] == 0
-        assert "s3discovery_cluster_whole" in found  # nobody is there who could be silent
+        # Nobody is there who could be a part of it.
+        assert not {"s3discovery_cluster_whole", "s3discovery_cluster_groups"} & found.keys()
         assert "s3discovery_cluster_seen" not in found
+
+
+class Lent(MemoryBucket):
+    """A bucket whose credentials end."""
+
+    credentials_expire_s: float | None = None
+
+
+async def test_credentials_end_by_the_clock_of_the_store_and_the_skew_has_its_sign() -> None:
+    clock = FakeClock()
+    bucket = Lent(clock)
+    bucket.credentials_expire_s = clock.wall_s() + 3600
+    wrong = clock.seen_from(skew_s=7200.0)
+    async with Discovery(make_settings(), bucket, clock=wrong) as discovery:
+        await clock.settle()
+        found = read(Metrics(Running(make_settings(), discovery, wrong, lambda: None), Traffic()))
+        assert found["s3discovery_credentials_remaining_seconds"] == pytest.approx(3600, abs=2)
+        assert found["s3discovery_clock_skew_seconds"] == pytest.approx(7200, abs=2)
+
+
+async def test_members_by_state_and_by_age() -> None:
+    clock = FakeClock()
+    bucket = MemoryBucket(clock)
+    for name, age_s, metadata in (
+        ("a", 10.0, {METADATA_PREFIX + STATE: "formed"}),
+        ("b", 40.0, {METADATA_PREFIX + STATE: "blank"}),
+        ("dead", 500.0, {}),
+    ):
+        body = codec.encode(NodeFile("1", 1, name, Address("10.0.0.1", 7800)), "1")
+        bucket.plant(f"nodes/{name}", body, metadata, age_s=age_s)
+    async with Discovery(make_settings(), bucket, clock=clock) as discovery:
+        await clock.settle()
+        running = Running(make_settings(), discovery, clock, lambda: None)
+        found = read(Metrics(running, Traffic()))
+        states = ("alive", "waiting", "expired")
+        assert [found[f"s3discovery_members[('state', '{state}')]"] for state in states] == [2, 1, 1]
+        assert found["s3discovery_cluster_whole"] == 0
+        assert found["s3discovery_oldest_file_age_seconds"] == pytest.approx(40, abs=2)
+
+
+async def test_a_rival_and_a_whole_cluster() -> None:
+    clock = FakeClock()
+    bucket = MemoryBucket(clock)
+    settings = make_settings()
+    curve = {"curve": "key"}
+    async with (
+        Discovery(settings, bucket, Member("own", Address("10.0.0.9", 7800), curve), clock=clock) as first,
+        AsyncExitStack() as later,
+    ):
+        metrics = Metrics(Running(settings, first, clock, lambda: None), Traffic())
+        found = read(metrics)
+        assert (found["s3discovery_rival"], found["s3discovery_cluster_whole"]) == (0, 1)
+        await clock.advance(1)
+        rival = Member("own", Address("10.0.0.8", 7800), curve)
+        await later.enter_async_context(Discovery(settings, bucket, rival, clock=clock))
+        await clock.advance(30)
+        assert read(metrics)["s3discovery_rival"] == 1

@@ -147,6 +147,10 @@ class TestSystemd:
         done = run(analyze, "verify", "--man=no", *sorted(units.iterdir()))
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
+    def test_what_the_kernel_ends_for_want_of_memory_ends_alone(self, units: Path) -> None:
+        for unit in units.iterdir():
+            assert "\nOOMPolicy=continue\n" in unit.read_text(), unit.name
+
     def test_their_exposure_is_what_the_page_says(self, units: Path) -> None:
         analyze = tool("systemd-analyze")
         page = (ROOT / "docs" / "how-to" / "systemd.md").read_text()

@@ -2,19 +2,23 @@
 
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from s3discovery.discovery import Discovery
 from s3discovery.errors import SettingsError, UnreachableError
+from s3discovery.http import openapi
+from s3discovery.http.connections import Places, caller_of
 from s3discovery.http.page import assembled
 from s3discovery.http.targets import targets
 from s3discovery.http.token import TokenFile
-from s3discovery.node import Address, Member
-from s3discovery.observation.documents import is_ready
-from s3discovery.observation.journal import KEPT, Journal
+from s3discovery.node import Address, Member, Report
+from s3discovery.observation.documents import is_ready, member_document, members_document, status_document
+from s3discovery.observation.journal import KEPT, KINDS, Journal
 from s3discovery.observation.moment import Moment
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
 
@@ -38,9 +42,9 @@ class TestJournal:
     async def noted(self, count: int) -> Journal:
         """A journal of so many events."""
         journal, moment = Journal(), await moment_of()
-        while journal.last < count:
-            other = Member("a", Address("10.0.0.1", PORT + journal.last % 2))
-            assert journal.note(replace(moment, members=moment.members | {other}), 0.0)
+        for turn in range(count):  # one joined, all others moved
+            other = Member("a", Address("10.0.0.1", PORT + turn % 2))
+            assert journal.note(replace(moment, members=frozenset({other})), 0.0)
         assert journal.last == count
         return journal
 
@@ -65,6 +69,19 @@ class TestJournal:
         assert events is not None
         assert (len(events), events[0].number) == (KEPT, 3)
 
+    async def told(self, **changes: Any) -> list[tuple[str, dict[str, Any]]]:
+        """What a change of the status is told as."""
+        journal, moment = Journal(), await moment_of()
+        journal.note(moment, 0.0)
+        seen = journal.last
+        journal.note(replace(moment, status=replace(moment.status, **changes)), 0.0)
+        return [(event.kind, event.data) for event in journal.since(seen) or ()]
+
+    async def test_a_rival_and_a_lost_registration_are_told(self) -> None:
+        rival = Member("own", Address("10.0.0.7", PORT))
+        assert ("rival", {"address": "10.0.0.7:7800"}) in await self.told(rival=rival)
+        assert ("registered", {"registered": False}) in await self.told(registered=False)
+
     def test_before_the_first_event_there_is_nothing_to_miss(self) -> None:
         assert Journal().since(0) == ()
         assert Journal().since(1) is None
@@ -85,19 +102,125 @@ class TestTargets:
             "loop-name": "LocalHost.",
             "loop-name-below": "x.localhost",
             "name": "node-1.example.com",
+            "name-numbered": "10.0.0.example",
+            "number": "2130706433",
+            "number-dot": "2852039166.",
+            "number-hex": "0x7f.1",
+            "number-hex-last": "127.0x1",
+            "number-short": "127.1",
             "private": "10.0.0.1",
             "private-6": "2001:db8::1",
         }
-        assert offered(hosts) == ["name", "private", "private-6"]
-        assert offered(hosts, own="private") == ["name", "private", "private-6"]
+        others = ["name", "name-numbered", "private", "private-6"]
+        assert offered(hosts) == others
+        assert offered(hosts, own="private") == others
         loops = ["loop-4", "loop-6", "loop-clothed", "loop-name", "loop-name-below"]
         for own in loops:
-            assert offered(hosts, own) == [*loops, "name", "private", "private-6"]
+            assert offered(hosts, own) == [*loops, *others]
 
     def test_another_port_may_be_asked_for(self) -> None:
         member = Member("a", Address("2001:db8::1", PORT))
         assert targets([member], None, 9119)[0]["targets"] == ["[2001:db8::1]:9119"]
         assert targets([member], None)[0]["targets"] == ["[2001:db8::1]:7800"]
+
+
+class TestPlaces:
+    @pytest.mark.parametrize(
+        ("host", "caller"),
+        [
+            ("10.0.0.1", "10.0.0.1"),
+            ("127.0.0.7", "local"),
+            ("::1", "local"),
+            ("::ffff:127.0.0.1", "local"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+            ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64"),
+            ("fe80::1%eth0", "fe80::/64"),
+        ],
+    )
+    def test_one_machine_is_one_caller(self, host: str, caller: str) -> None:
+        assert caller_of(host) == caller
+
+    def test_one_caller_has_a_part_and_this_machine_finds_some_free(self) -> None:
+        places = Places(in_all=10, each=4, kept=2)
+        assert [places.take("a") for _ in range(5)] == [True] * 4 + [False]
+        assert [places.take("b") for _ in range(5)] == [True] * 4 + [False]
+        assert not places.take("c")
+        assert [places.take("local") for _ in range(3)] == [True, True, False]
+        places.leave("a")
+        assert not places.take("c")
+        places.leave("b")
+        places.leave("local")
+        assert places.take("c")
+
+    def test_that_they_run_out_is_told_again_after_a_quiet_time_alone(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        places = Places(in_all=4)
+        for count in (1, 1, 2, 2):  # so many go; the log grows by one after two have gone
+            while places.take("local"):
+                pass
+            for _ in range(count):
+                places.leave("local")
+        assert caplog.text.count("http connections refused") == 2
+
+
+class TestDescription:
+    async def test_nothing_is_told_that_is_not_described(self) -> None:
+        """The schemas let new fields come; here none may be forgotten."""
+        moment = await moment_of()
+        other = Member("a", Address("10.0.0.1", PORT))
+        moment = replace(
+            moment,
+            members=moment.members | {other},
+            status=replace(moment.status, problems={"nodes/x": "garbage"}, rival=other),
+        )
+        schemas = openapi.document(with_metrics=True)["components"]["schemas"]
+        assert list(undescribed(members_document(moment), schemas["Members"], schemas)) == []
+        assert list(undescribed(status_document(moment), schemas["Status"], schemas)) == []
+        member = {"at": 0.0, **member_document(other, moment)}
+        assert list(undescribed(member, openapi.EVENTS["joined"], schemas)) == []
+        assert list(undescribed(member | {"more": 1}, openapi.EVENTS["joined"], schemas)) == ["more"]
+
+    async def test_every_event_is_described(self) -> None:
+        assert openapi.EVENTS.keys() == {"snapshot", *KINDS}
+        journal, moment = Journal(), await moment_of()
+        journal.note(moment, 0.0)
+        other = Member("a", Address("10.0.0.1", PORT), report=Report(is_formed=True))
+        bad = replace(
+            moment.status,
+            error=UnreachableError("cut"),
+            registered=False,
+            rival=other,
+            problems={"nodes/x": "garbage"},
+            skew_s=900.0,
+        )
+        moved = replace(other, address=Address("10.0.0.2", PORT))
+        for members, status in (({other}, bad), ({moved}, moment.status)):
+            journal.note(replace(moment, members=frozenset(members), status=status), 0.0)
+        events = journal.recent(KEPT)
+        assert {event.kind for event in events} == set(KINDS)
+        for event in events:
+            schema = openapi.EVENTS[event.kind]
+            assert list(undescribed({"at": 0.0, **event.data}, schema, {})) == [], event.kind
+            assert {"at", *event.data} == set(schema["required"])
+
+    def test_new_fields_may_come(self) -> None:
+        assert "'additionalProperties': False" not in str(openapi.document(with_metrics=True))
+
+
+def undescribed(told: Any, schema: Any, schemas: dict[str, Any]) -> Iterator[str]:
+    """Yield the fields of `told` that `schema` does not name."""
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"].rpartition("/")[2]]
+    if isinstance(told, list):
+        for each in told:
+            yield from undescribed(each, schema["items"], schemas)
+    if isinstance(told, dict):
+        for name, field in told.items():
+            if name not in schema["properties"]:
+                yield name
+            else:
+                yield from undescribed(field, schema["properties"][name], schemas)
 
 
 class TestReadiness:
@@ -131,7 +254,9 @@ class TestTokenFile:
         path.with_name("next").rename(path)
         assert token() == "third"
 
-    @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
+    @pytest.mark.parametrize(
+        "content", [None, b"", b" \n", b"\xff\xfe", b"\xef\xbb\xbfa", b"a\nb\n", b"a\x00"]
+    )
     def test_the_last_one_holds_while_there_is_none(
         self, path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -146,6 +146,17 @@ class TestTopology:
         assert gap.gaps == (("a", "b"), ("b", "a"))
         assert str(gap) == "incomplete: a does not see b, b does not see a"
 
+    def test_a_few_are_named_and_the_others_counted(self) -> None:
+        names = [f"n{number}" for number in range(8)]
+        gaps = topology([member("a", True, *names), *(member(name, True) for name in (*names, "z"))])
+        assert len(str(gaps)) < 200
+        gaps = Topology((("a", *names),), (), tuple(("a", name) for name in names))
+        assert str(gaps).endswith("a does not see n4, 3 more")
+        assert str(Topology((("a",),), tuple(names))) == "waiting for n0, n1, n2, n3, n4, 3 more (1/9)"
+        assert str(Topology((("a",),), tuple(names[:5]))) == "waiting for n0, n1, n2, n3, n4 (1/6)"
+        split = Topology((tuple(names), *((f"m{number}",) for number in range(6))))
+        assert str(split) == "split: n0,n1,n2,n3,n4,3 more | m0 | m1 | m2 | m3 | 2 more"
+
     def test_a_peer_that_tells_nothing_and_is_seen_by_nobody_is_waited_for(self) -> None:
         silent = topology([member("a", True, "x"), member("b", True, "x"), member("x", None)])
         assert not silent.is_split

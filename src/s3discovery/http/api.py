@@ -8,7 +8,7 @@ from aiohttp import web
 
 from s3discovery.errors import DiscoveryError
 from s3discovery.http import openapi
-from s3discovery.http.guard import refusal
+from s3discovery.http.guard import brings, refusal
 from s3discovery.http.targets import targets
 from s3discovery.http.watching import Watching
 from s3discovery.observation.documents import VERSION, is_ready, members_document, status_document
@@ -16,19 +16,27 @@ from s3discovery.observation.journal import Event
 
 _HEARTBEAT_S = 10.0  # so that what lies between does not take a silent stream for a dead one
 _WRITE_LIMIT_S = 30.0  # who takes nothing for so long is no reader any more
-_READERS = 64  # streams of events at a time
+_READERS = 64  # streams of events at a time; whoever comes then takes the place of the oldest
 _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
 _SNAPSHOT_EVENTS = 100
 _NUMBER_LIMIT = 18  # digits of the number in a Last-Event-ID
+_PORT_DIGITS = 5
 
 
 class Api:
-    """The handlers; `metrics` renders what Prometheus reads: its content type and bytes."""
+    """The handlers; `token` gives the text that is asked for, None if none is; `metrics` renders what
+    Prometheus reads: its content type and bytes."""
 
-    def __init__(self, watching: Watching, metrics: Callable[[], tuple[str, bytes]] | None = None) -> None:
+    def __init__(
+        self,
+        watching: Watching,
+        token: Callable[[], str | None],
+        metrics: Callable[[], tuple[str, bytes]] | None = None,
+    ) -> None:
         self._watching = watching
+        self._token = token
         self._metrics = metrics
-        self._readers = 0
+        self._readers: list[web.Request] = []  # the oldest first
 
     def routes(self) -> list[web.RouteDef]:
         """Return every route of the interface."""
@@ -61,11 +69,15 @@ class Api:
         return web.json_response(status_document(self._watching.moment()))
 
     async def prometheus_sd(self, request: web.Request) -> web.Response:
-        """List the members as targets; `port` puts another port in the place of the cluster transport's."""
+        """List the members as targets; `port` puts another port in the place of the cluster transport's.
+
+        503 before the first complete listing: Prometheus keeps the targets that it has."""
         port = request.query.get("port")
-        if port is not None and not (port.isascii() and port.isdecimal() and 1 <= int(port[:6]) <= 65535):
+        if port is not None and not _is_port(port):
             return refusal(400, "port must be a number from 1 to 65535")
         moment = self._watching.moment()
+        if moment.status.listed_s is None:
+            return refusal(503, "no complete listing yet, so the members are not known")
         return web.json_response(targets(moment.members, moment.own, None if port is None else int(port)))
 
     async def leave(self, request: web.Request) -> web.Response:
@@ -92,28 +104,33 @@ class Api:
         A new reader is told the members, the status and the last events first, as one event `snapshot`."""
         if request.method == "HEAD":
             return web.Response(headers=_STREAM_HEADERS)
-        last = request.headers.get("Last-Event-ID", request.query.get("last_event_id", ""))
-        if self._readers >= _READERS:
-            return refusal(503, f"{_READERS} readers already; close one")
+        while len(self._readers) >= _READERS:
+            self._drop(self._readers.pop(0))
         response = web.StreamResponse(headers=_STREAM_HEADERS)
-        self._readers += 1
+        self._readers.append(request)
         try:
             await response.prepare(request)
-            await self._stream(response, last)
+            await self._stream(request, response)
         except TimeoutError:
-            # Whoever takes no more would not take the end either.
-            if request.transport is not None:
-                request.transport.abort()
+            self._drop(request)
         except OSError:
             pass  # the reader has gone
         finally:
-            self._readers -= 1
+            if request in self._readers:
+                self._readers.remove(request)
         return response
 
-    async def _stream(self, response: web.StreamResponse, last: str) -> None:
+    @staticmethod
+    def _drop(reader: web.Request) -> None:
+        """End the connection at once: whoever takes no more would not take an end of the stream either."""
+        if reader.transport is not None:
+            reader.transport.abort()
+
+    async def _stream(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Write what happens for as long as somebody reads, and brings the token that holds now."""
         journal = self._watching.journal
-        number = self._number(last)
-        while True:
+        number = self._number(request.headers.get("Last-Event-ID", request.query.get("last_event_id", "")))
+        while not self._watching.is_over and self._is_welcome(request):
             news = self._watching.news
             events = journal.since(number) if number is not None else None
             if events is None:
@@ -127,6 +144,10 @@ class Api:
                     await news.wait()
             except TimeoutError:
                 await _write(response, b": still here\n\n")
+
+    def _is_welcome(self, request: web.Request) -> bool:
+        wanted = self._token()
+        return wanted is None or brings(request, wanted)
 
     def _id(self, number: int) -> str:
         return f"{self._watching.epoch}-{number}"
@@ -149,6 +170,11 @@ class Api:
                 for event in self._watching.journal.recent(_SNAPSHOT_EVENTS)
             ],
         }
+
+
+def _is_port(text: str) -> bool:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _PORT_DIGITS
+    return is_number and 1 <= int(text) <= 65535
 
 
 def _told(event: Event) -> dict[str, object]:

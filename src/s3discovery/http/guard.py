@@ -1,7 +1,8 @@
-"""Who may ask what: a token where one is set, no foreign pages, no foreign host names.
+"""Who may ask what: who brings the token where one is set, else no foreign pages, no foreign host names.
 
 A web page of anybody's can make a browser ask 127.0.0.1, directly or by a name that leads there; so requests
-that name another origin, or a host that is no address and none of ours, are turned away.
+that name another origin, or a host that is no address and not localhost, are turned away. No such page knows
+a token: where one is set, it alone decides, whatever name a proxy or Prometheus asks by.
 """
 
 import hmac
@@ -22,6 +23,7 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 _PAGE_PATHS = frozenset({"/"})
 _FOREIGN_SITES = frozenset({"cross-site", "same-site"})  # of Sec-Fetch-Site; same-site is another port, too
 _SHOWN_CHARS = 200
+_OWN_NAME = "localhost"  # the one name that http-address may be without a token
 _FOREIGN = "requests of other sites' pages are not answered"
 HEADERS: Mapping[str, str] = MappingProxyType(
     {
@@ -39,16 +41,14 @@ def refusal(status: int, error: str) -> web.Response:
     return web.json_response({"error": error}, status=status, headers=dict(HEADERS))
 
 
-def guard(
-    token: Callable[[], str | None], own_hosts: frozenset[str]
-) -> Callable[..., Awaitable[web.StreamResponse]]:
+def guard(token: Callable[[], str | None]) -> Callable[..., Awaitable[web.StreamResponse]]:
     """Return the middleware; `token` gives the text that is asked for, None if none is."""
     known_bugs: set[tuple[str, type[Exception]]] = set()
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            response: web.StreamResponse | None = _turned_away(request, token, own_hosts)
+            response: web.StreamResponse | None = _turned_away(request, token())
             if response is None:
                 response = await _answered(request, handler)
         except Exception as error:
@@ -68,16 +68,14 @@ def guard(
     return middleware
 
 
-def _turned_away(
-    request: web.Request, token: Callable[[], str | None], own_hosts: frozenset[str]
-) -> web.Response | None:
+def _turned_away(request: web.Request, wanted: str | None) -> web.Response | None:
     """Return the answer to who may not ask this, None for who may."""
     if request.path in OPEN_PATHS:
         return None
-    if (refused := _is_foreign(request, own_hosts)) is not None:
-        return refusal(403, refused)
-    wanted = token()
-    if wanted is None or request.path in _PAGE_PATHS or _brings(request, wanted):
+    if wanted is None:
+        refused = _is_foreign(request)
+        return None if refused is None else refusal(403, refused)
+    if request.path in _PAGE_PATHS or brings(request, wanted):
         return None
     answer = refusal(401, "a token is needed: Authorization: Bearer <http-token>")
     answer.headers["WWW-Authenticate"] = "Bearer"
@@ -99,7 +97,8 @@ def _route_of(request: web.Request) -> str:
     return "" if resource is None else resource.canonical
 
 
-def _brings(request: web.Request, wanted: str) -> bool:
+def brings(request: web.Request, wanted: str) -> bool:
+    """Tell whether the request has the token `wanted`."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     return scheme.lower() == "bearer" and hmac.compare_digest(_raw(given.strip()), _raw(wanted))
 
@@ -109,13 +108,13 @@ def _raw(text: str) -> bytes:
     return text.encode("utf-8", errors="surrogateescape")
 
 
-def _is_foreign(request: web.Request, own_hosts: frozenset[str]) -> str | None:
+def _is_foreign(request: web.Request) -> str | None:
     """Return why the request cannot be from a page of ours or a program, or None."""
     host = _host_of(f"//{request.headers.get('Host', '')}")
-    if host is None or not (_is_ip(host) or host in own_hosts):
-        return "this host name is not ours; ask by address, or as localhost"
+    if host is None or not (_is_ip(host) or host == _OWN_NAME):
+        return "this host name is not ours; ask by address, or as localhost, or set http-token"
     origin = request.headers.get("Origin")
-    if origin is not None and _place_of(origin) != request.headers.get("Host"):
+    if origin is not None and _place_of(origin) != request.headers.get("Host", "").lower():
         return _FOREIGN
     # Not all that pages have a browser ask says its origin. A link to the page may be anywhere.
     is_link = request.path in _PAGE_PATHS and request.headers.get("Sec-Fetch-Mode") == "navigate"
@@ -126,7 +125,7 @@ def _is_foreign(request: web.Request, own_hosts: frozenset[str]) -> str | None:
 
 def _place_of(url: str) -> str | None:
     try:
-        return urlsplit(url).netloc
+        return urlsplit(url).netloc.lower()
     except ValueError:
         return None
 

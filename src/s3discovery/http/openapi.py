@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from s3discovery.observation.journal import KINDS
 from s3discovery.observation.troubles import SEVERITIES
 
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "number"}
 _FLAG = {"type": "boolean"}
+_PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
 _WHOLE = {"type": "integer"}
 _TEXTS = {"type": "array", "items": _TEXT}
 
@@ -19,33 +19,38 @@ def _or_none(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _object(**properties: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": sorted(properties),
-        "additionalProperties": False,
-    }
+    """Return an object that has these, and may have more: new fields may come."""
+    return {"type": "object", "properties": dict(properties), "required": sorted(properties)}
 
 
-_MEMBER = _object(
-    cluster_id=_TEXT,
-    host=_TEXT,
-    port={"type": "integer", "minimum": 1, "maximum": 65535},
-    file_version=_TEXT,
-    age_s=_or_none(_NUMBER),
-    expires_in_s=_or_none(_NUMBER),
-    late=_FLAG,
-    own=_FLAG,
-    state={"type": ["string", "null"], "enum": ["formed", "waiting", None]},
-    misses=_TEXTS,
-    kind=_or_none(_TEXT),
-)
+def _named(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_MEMBER: dict[str, Any] = {
+    "cluster_id": _TEXT,
+    "host": _TEXT,
+    "port": _PORT,
+    "file_version": _TEXT,
+    "age_s": _or_none(_NUMBER),
+    "expires_in_s": _or_none(_NUMBER),
+    "late": _FLAG,
+    "own": _FLAG,
+    "state": {"type": ["string", "null"], "enum": ["formed", "waiting", None]},
+    "misses": _TEXTS,
+    "kind": _or_none(_TEXT),
+}
+_TROUBLE: dict[str, Any] = {
+    "kind": _TEXT,
+    "severity": {"type": "string", "enum": list(SEVERITIES)},
+    "title": _TEXT,
+}
 _SCHEMAS = {
-    "Member": _MEMBER,
+    "Member": _object(**_MEMBER),
     "Members": _object(
         version=_WHOLE,
         listed_s_ago=_or_none(_NUMBER),
-        members={"type": "array", "items": {"$ref": "#/components/schemas/Member"}},
+        members={"type": "array", "items": _named("Member")},
     ),
     "Status": _object(
         version=_WHOLE,
@@ -60,6 +65,7 @@ _SCHEMAS = {
             groups={"type": "array", "items": _TEXTS},
             waiting=_TEXTS,
             gaps={"type": "array", "items": _TEXTS},
+            gaps_count=_WHOLE,
             broker=_or_none(_TEXT),
         ),
         store=_object(
@@ -82,16 +88,7 @@ _SCHEMAS = {
         update_interval_s=_NUMBER,
         file_expiration_s=_NUMBER,
         problems={"type": "array", "items": _object(key=_TEXT, reason=_TEXT)},
-        troubles={
-            "type": "array",
-            "items": _object(
-                kind=_TEXT,
-                severity={"type": "string", "enum": list(SEVERITIES)},
-                title=_TEXT,
-                effect=_TEXT,
-                cure=_TEXT,
-            ),
-        },
+        troubles={"type": "array", "items": _object(**_TROUBLE, effect=_TEXT, cure=_TEXT)},
     ),
     "Error": _object(error=_TEXT),
     "Targets": {
@@ -99,19 +96,42 @@ _SCHEMAS = {
         "items": _object(targets=_TEXTS, labels={"type": "object", "additionalProperties": _TEXT}),
     },
 }
+# What each event has beside `at`; the text of the stream has them in its `data:` lines.
+_EVENTS: Mapping[str, Mapping[str, Any]] = {
+    "joined": _MEMBER,
+    "left": _MEMBER,
+    "moved": _MEMBER,
+    "store": {"answers": _FLAG, "error": _or_none(_TEXT)},
+    "cluster": {"state": _TEXT, "broker": _or_none(_TEXT)},
+    "skipped": {"key": _TEXT, "reason": _TEXT},
+    "readable": {"key": _TEXT},
+    "rival": {"address": _TEXT},
+    "registered": {"registered": _FLAG},
+    "trouble": _TROUBLE,
+    "cured": _TROUBLE,
+}
+_SNAPSHOT = _object(
+    version=_WHOLE,
+    status=_named("Status"),
+    members=_named("Members"),
+    events={"type": "array", "items": _object(id=_TEXT, event=_TEXT, data={"type": "object"})},
+)
+EVENTS: Mapping[str, Mapping[str, Any]] = {
+    "snapshot": _SNAPSHOT,
+    **{kind: _object(at=_NUMBER, **data) for kind, data in _EVENTS.items()},
+}
 
 
 def _json(description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": dict(schema)}}}
 
 
-def _named(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
 _ERRORS = {
     "401": _json("A token is needed.", _named("Error")),
-    "403": _json("The request is of another site's page.", _named("Error")),
+    "403": _json(
+        "No token is set, and the request is of another site's page, or for a host name that is not ours.",
+        _named("Error"),
+    ),
 }
 
 
@@ -130,19 +150,20 @@ def document(*, with_metrics: bool) -> dict[str, Any]:
         "/v1/members": {"get": _asked("The members", {"200": _json("All of them.", _named("Members"))})},
         "/v1/status": {"get": _asked("How all of it is", {"200": _json("So.", _named("Status"))})},
         "/v1/events": {"get": _asked(
-            "What happens, as server-sent events: a `snapshot`, then " + ", ".join(KINDS),
-            {"200": {"description": "A stream.", "content": {"text/event-stream": {"schema": _TEXT}}},
-             "503": _json("Too many readers.", _named("Error"))},
-            parameters=[{"name": "Last-Event-ID", "in": "header", "required": False, "schema": _TEXT}])},
+            "What happens, as server-sent events: a `snapshot`, then one for each change",
+            {"200": {"description": "A stream.", "content": {"text/event-stream": {"schema": _TEXT}}}},
+            parameters=[{"name": "Last-Event-ID", "in": "header", "required": False, "schema": _TEXT},
+                        {"name": "last_event_id", "in": "query", "required": False, "schema": _TEXT}],
+            **{"x-events": EVENTS})},
         "/v1/leave": {"post": _asked(
             "Take the node out of its broker's cluster, and end it",
             {"202": _json("It has left.", _object(left=_FLAG)),
              "409": _json("The broker refuses, or there is no node.", _named("Error"))})},
         "/prometheus-sd": {"get": _asked(
             "The members as targets of Prometheus' http_sd",
-            {"200": _json("Targets.", _named("Targets")), "400": _json("No such port.", _named("Error"))},
-            parameters=[{"name": "port", "in": "query", "required": False,
-                         "schema": {"type": "integer", "minimum": 1, "maximum": 65535}}])},
+            {"200": _json("Targets.", _named("Targets")), "400": _json("No such port.", _named("Error")),
+             "503": _json("No complete listing yet; keep the targets that you have.", _named("Error"))},
+            parameters=[{"name": "port", "in": "query", "required": False, "schema": _PORT}])},
         "/openapi.json": {"get": _asked(
             "This document", {"200": _json("It.", {"type": "object"})})},
     }  # fmt: skip

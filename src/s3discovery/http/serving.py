@@ -1,8 +1,12 @@
 """The server at its port, for as long as a node runs."""
 
+import asyncio
+import errno
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -10,14 +14,15 @@ from aiohttp.http_exceptions import HttpProcessingError
 from s3discovery.errors import ServerError
 from s3discovery.http import page
 from s3discovery.http.api import Api
+from s3discovery.http.connections import BACKLOG, IDLE_S, Connection, Places
 from s3discovery.http.guard import guard
 from s3discovery.http.token import token_of
 from s3discovery.http.watching import watching
+from s3discovery.node import Address
 from s3discovery.running import Running
 
 log = logging.getLogger(__name__)
 
-_LOCAL_NAMES = frozenset({"localhost"})
 _REQUEST_LIMIT_BYTES = 4096  # nobody sends us anything
 _STOP_LIMIT_S = 1.0
 
@@ -31,22 +36,48 @@ async def serving(
     Raises ServerError, and SettingsError for a token file that is of no use."""
     settings = running.settings
     token = token_of(settings)
-    own_hosts = _LOCAL_NAMES | {settings.http_address}
     async with watching(running) as seen:
-        app = web.Application(middlewares=[guard(token, own_hosts)], client_max_size=_REQUEST_LIMIT_BYTES)
-        app.add_routes([*Api(seen, metrics).routes(), web.get("/", page.show)])
-        runner = web.AppRunner(
-            app, access_log=None, logger=_log_of_bugs(), handle_signals=False, shutdown_timeout=_STOP_LIMIT_S
-        )
+        app = web.Application(middlewares=[guard(token)], client_max_size=_REQUEST_LIMIT_BYTES)
+        app.add_routes([*Api(seen, token, metrics).routes(), web.get("/", page.show)])
+        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_STOP_LIMIT_S)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, settings.http_address, port)
-            await _start(site, settings.http_address, port)
-            host, own_port = runner.addresses[0][:2]
-            log.info("http serves url=http://%s:%d/", host, own_port)
-            yield host, own_port
+            listener = await _listen(runner, settings.http_address, port)
+            try:
+                host, own_port = listener.sockets[0].getsockname()[:2]
+                log.info("http serves url=http://%s/", Address(host, own_port))
+                yield host, own_port
+            finally:
+                listener.close()
         finally:
+            seen.end()  # or each stream would be waited for, which ends with its reader alone
             await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
+    """Raises ServerError."""
+    server, places, bugs = cast("web.Server", runner.server), Places(), _log_of_bugs()
+
+    def connection() -> Connection:
+        return Connection(server, places, access_log=None, logger=bugs, keepalive_timeout=IDLE_S)
+
+    try:
+        return await asyncio.get_running_loop().create_server(connection, host, port, backlog=BACKLOG)
+    except OSError as error:
+        raise ServerError(f"no HTTP at {Address(host, port)}: {_cure(error)}") from error
+
+
+def _cure(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"http-address does not resolve ({error.strerror}); write an address of this machine to it"
+    # Without a number: asyncio passes over addresses that are not here, and then has none.
+    if error.errno in (errno.EADDRNOTAVAIL, None):
+        return "http-address is not of this machine; write an address that it has, or 0.0.0.0 for all"
+    if error.errno == errno.EACCES:
+        return "this user may not listen there; write a port from 1024 on to http-port"
+    if error.errno == errno.EADDRINUSE:
+        return "the port is in use; write a free one to http-port"
+    return f"{error.strerror}; see to http-address and http-port"
 
 
 def _log_of_bugs() -> logging.Logger:
@@ -59,12 +90,3 @@ def _log_of_bugs() -> logging.Logger:
     if not made.filters:
         made.addFilter(is_ours)
     return made
-
-
-async def _start(site: web.TCPSite, host: str, port: int) -> None:
-    try:
-        await site.start()
-    except OSError as error:
-        raise ServerError(
-            f"no HTTP at {host}:{port} ({error.strerror}); write a free port to http-port"
-        ) from error

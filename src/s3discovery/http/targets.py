@@ -1,12 +1,15 @@
 """The members as targets of Prometheus' http_sd. Pure."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from s3discovery.node import Address, Member
 
 _LOCAL_NAME = "localhost"
+# Resolvers take 127.1, 0x7f.1 and 2130706433 for IPv4 addresses, and no top-level domain is such a number.
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 
 def targets(members: Iterable[Member], own: Member | None, port: int | None = None) -> list[dict[str, Any]]:
@@ -29,7 +32,9 @@ def _is_fit(address: Address, *, with_loopback: bool) -> bool:
     if not address.is_dialable or (_is_loopback(address) and not with_loopback):
         return False
     ip = _ip(address)
-    return ip is None or not (ip.is_unspecified or ip.is_multicast or ip.is_link_local)
+    if ip is None:
+        return _NUMBER.fullmatch(address.host.rstrip(".").rpartition(".")[2]) is None
+    return not (ip.is_unspecified or ip.is_multicast or ip.is_link_local)
 
 
 def _is_loopback(address: Address) -> bool:

@@ -51,6 +51,9 @@ class TokenFile:
         except (OSError, UnicodeDecodeError) as error:
             cure = f"cannot be read: {type(error).__name__}"
             raise SettingsError([Problem("http-token-file", shown, cure)]) from error
+        if not token.isprintable():  # a byte order mark, a second line: no request brings such a thing
+            cure = "holds more than a line of text; write the token into it, and nothing else"
+            raise SettingsError([Problem("http-token-file", shown, cure)])
         if not token:
             raise SettingsError([Problem("http-token-file", shown, "is empty; write a token into it")])
         return token

@@ -1,6 +1,7 @@
 """What happens, noted while somebody may ask: the journal kept up to date, and readers woken."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,8 @@ from s3discovery.observation.journal import Journal
 from s3discovery.observation.moment import Moment
 from s3discovery.running import Running
 
+log = logging.getLogger(__name__)
+
 _EPOCH_BYTES = 4
 _TICK_S = 1.0  # what has no event of its own, such as a failed poll, is seen within so long
 _LOOK_S = 5.0  # to compare all that is known costs milliseconds among hundreds of members
@@ -18,6 +21,7 @@ _LOOK_S = 5.0  # to compare all that is known costs milliseconds among hundreds 
 class Watching:
     """The journal of a running node; `news` is set, and replaced, whenever something was noted.
 
+    `is_over`: readers are to go, and `news` is set for that.
     `epoch` tells this journal from those of earlier processes, whose numbers began at 1 as well."""
 
     def __init__(self, running: Running) -> None:
@@ -25,6 +29,13 @@ class Watching:
         self.journal = Journal()
         self.epoch = secrets.token_hex(_EPOCH_BYTES)
         self.news = asyncio.Event()
+        self.is_over = False
+        self._known_bugs: set[type[Exception]] = set()
+
+    def end(self) -> None:
+        """Have the readers go."""
+        self.is_over = True
+        self.news.set()
 
     def moment(self) -> Moment:
         """Return what is known now."""
@@ -32,16 +43,23 @@ class Watching:
         return Moment.of(running.discovery, running.clock, running.cluster_state())
 
     async def run(self) -> None:
-        """Note what happens, until cancelled."""
+        """Note what happens, until cancelled.
+
+        A bug in what is told is logged, once, and the next look may do: the node itself is well."""
         running, clock, discovery = self.running, self.running.clock, self.running.discovery
         seen, due_s = None, 0.0
         while True:
             polls = discovery.polls
             # What changes by itself, such as who is late, waits for the next look at all of it.
-            now = (sum(discovery.counts.values()), running.cluster_state(), discovery.status.registered)
-            if now != seen or clock.monotonic_s() >= due_s:
-                seen, due_s = now, clock.monotonic_s() + _LOOK_S
-                self._note()
+            try:
+                now = (sum(discovery.counts.values()), running.cluster_state(), discovery.status.registered)
+                if now != seen or clock.monotonic_s() >= due_s:
+                    seen, due_s = now, clock.monotonic_s() + _LOOK_S
+                    self._note()
+            except Exception as error:
+                if type(error) not in self._known_bugs:
+                    self._known_bugs.add(type(error))
+                    log.exception("journal failed, a bug, told once")
             await sleep_unless(clock, _TICK_S, discovery.polled(polls))
 
     def _note(self) -> None:
@@ -59,3 +77,4 @@ async def watching(running: Running) -> AsyncIterator[Watching]:
         yield found
     finally:
         task.cancel()
+        await asyncio.wait({task})
