@@ -60,8 +60,9 @@ def _commands() -> Iterator[str]:
     yield _NOTE
     yield ""
     yield (
-        "Exit codes: 0 all well, 1 it failed (store, broker, network) or was interrupted, 2 wrong settings or "
-        "usage; `status` has more, `run -- PROGRAM` ends with the program's, and `demo` with 130 after Ctrl-C."
+        "Exit codes: 0 all well, 1 it failed (store, broker, network) or was interrupted, 2 wrong settings "
+        "or usage; `status` has more, `run -- PROGRAM` ends with the program's, and `demo` with 130 after "
+        "Ctrl-C."
     )
     yield ""
     with click.Context(commands, info_name="s3discovery", max_content_width=100, terminal_width=100) as top:

@@ -30,9 +30,9 @@ _NAMED = 5  # of each kind; in a cluster of hundreds the rest is a number, or a 
 @dataclass(frozen=True, slots=True)
 class Topology:
     """`groups`: the ids that see one another, the largest first, more than one if the cluster is split;
-    `waiting`: those whose broker is in no cluster yet, or is seen by nobody; `gaps`: pairs within a group
-    of which the first does not see the second. `is_told`: somebody's broker can tell; where nobody's can, as
-    with HiveMQ, there is one group of all, and nothing is known of it."""
+    `waiting`: those whose broker is in no cluster yet, or is seen by nobody, as far as is known; `gaps`:
+    pairs within a group of which the first does not see the second. `is_told`: somebody's broker can tell;
+    where nobody's can, as with HiveMQ, there is one group of all, and nothing is known of it."""
 
     groups: tuple[tuple[str, ...], ...] = ()
     waiting: tuple[str, ...] = ()
@@ -122,7 +122,11 @@ def topology(members: Iterable[Member]) -> Topology:
     nothing is waited for."""
     members = tuple(members)
     by_id = {member.cluster_id: member.report for member in members}
-    placed = [name for name, report in sorted(by_id.items()) if report.is_formed is not False]
+    able = {member.cluster_id for member in members if _can_tell(member)}
+    blank = {name for name, report in by_id.items() if report.is_formed is False}
+    # Beside brokers that can tell, one that cannot is seen by nobody, as far as anybody knows.
+    unsure = by_id.keys() - able if able else set()
+    placed = [name for name in sorted(by_id) if name not in blank and name not in unsure]
     is_quiet = not any(report.missing for report in by_id.values())
     groups: list[set[str]] = [set(placed)] if placed and is_quiet else []
     for name in placed if not is_quiet else ():
@@ -132,7 +136,7 @@ def topology(members: Iterable[Member]) -> Topology:
         groups.append(merged)
     told = [group for group in groups if len(groups) == 1 or any(_tells(by_id[name]) for name in group)]
     silent = {name for group in groups if group not in told for name in group}
-    waiting = silent | {name for name, report in by_id.items() if report.is_formed is False}
+    waiting = silent | blank | unsure
     ordered = sorted((tuple(sorted(group)) for group in told), key=lambda group: (-len(group), group))
     gaps = [
         (name, other)
@@ -141,8 +145,7 @@ def topology(members: Iterable[Member]) -> Topology:
         if by_id[name].missing  # or every pair would be looked at, in clusters that are whole
         for other in sorted(by_id[name].missing.intersection(group) - {name})
     ]
-    is_told = not members or any(_can_tell(member) for member in members)
-    return Topology(tuple(ordered), tuple(sorted(waiting)), tuple(gaps), is_told)
+    return Topology(tuple(ordered), tuple(sorted(waiting)), tuple(gaps), bool(able) or not members)
 
 
 def _can_tell(member: Member) -> bool:

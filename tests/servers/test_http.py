@@ -19,8 +19,9 @@ from s3discovery import codec
 from s3discovery.clock import SystemClock
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError, ServerError, UnreachableError
-from s3discovery.http import api, connections, serving
+from s3discovery.http import api, serving
 from s3discovery.http.api import Api
+from s3discovery.network.callers import Places
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.observation import journal
 from s3discovery.running import ClusterState, Running
@@ -298,8 +299,8 @@ class TestConnections:
     async def test_who_opens_many_is_refused_and_who_goes_makes_room(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        places = connections.Places(in_all=3)
-        monkeypatch.setattr(sys.modules[serving.__module__], "Places", lambda: places)
+        free = Places("http", in_all=3, each=3, kept=0)
+        monkeypatch.setattr(sys.modules[serving.__module__], "places", lambda: free)
         async with node() as own, asyncio.timeout(LIMIT_S):
             held = [await talk(own) for _ in range(3)]
             for _ in range(5):

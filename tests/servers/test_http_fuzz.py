@@ -44,7 +44,8 @@ async def node(**settings: str) -> AsyncIterator[str]:
     read = make_settings(http_port="1", **settings)
     own = Member("own", Address("10.0.0.9", 7800))
     async with Discovery(read, bucket, own, clock=clock) as discovery:
-        running = Running(read, discovery, clock, lambda: ClusterState("formed 4/4", is_whole=True, is_ready=True), leave)
+        state = ClusterState("formed 4/4", is_whole=True, is_ready=True)
+        running = Running(read, discovery, clock, lambda: state, leave)
         async with serving(0, running, Metrics(running, traffic).render) as (host, port):
             yield f"http://{host}:{port}"
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3discovery.dns.datagrams import Datagrams
-from s3discovery.dns.rates import Places, Rates, caller_of
+from s3discovery.dns.rates import Rates
 from s3discovery.dns.responder import Responder
 from s3discovery.dns.streams import Streams
 from s3discovery.dns.zone import Node, Zone
@@ -90,26 +90,6 @@ class TestRates:
         assert not rates.allows(REMOTE), "so many are remembered"
         rates.allows("192.0.2.2")
         assert rates.allows(REMOTE)
-
-
-class TestPlaces:
-    def test_one_caller_takes_some_and_all_take_all(self) -> None:
-        places = Places(in_all=64, each=8, kept=0)
-        assert sum(places.take(REMOTE) for _ in range(20)) == 8
-        assert sum(places.take(f"192.0.2.{place}") for place in range(2, 200)) == 56
-        places.leave(REMOTE)
-        assert sum(places.take(REMOTE) for _ in range(20)) == 1
-
-    def test_this_machine_may_have_all_and_some_are_kept_for_it(self) -> None:
-        local = caller_of("::1")
-        assert local is not None
-        assert local == caller_of("127.0.0.1")
-        places = Places(in_all=64, each=8)
-        assert sum(places.take(local) for _ in range(99)) == 64
-        assert not places.take(REMOTE)
-        places = Places(in_all=64, each=8, kept=8)
-        assert sum(places.take(f"192.0.2.{place // 8}") for place in range(99)) == 56
-        assert sum(places.take(local) for _ in range(99)) == 8
 
 
 class TestDatagrams:

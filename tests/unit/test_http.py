@@ -12,7 +12,6 @@ import pytest
 from s3discovery.discovery import Discovery
 from s3discovery.errors import SettingsError, UnreachableError
 from s3discovery.http import openapi
-from s3discovery.http.connections import Places, caller_of
 from s3discovery.http.page import assembled
 from s3discovery.http.targets import targets
 from s3discovery.http.token import TokenFile
@@ -122,46 +121,6 @@ class TestTargets:
         member = Member("a", Address("2001:db8::1", PORT))
         assert targets([member], None, 9119)[0]["targets"] == ["[2001:db8::1]:9119"]
         assert targets([member], None)[0]["targets"] == ["[2001:db8::1]:7800"]
-
-
-class TestPlaces:
-    @pytest.mark.parametrize(
-        ("host", "caller"),
-        [
-            ("10.0.0.1", "10.0.0.1"),
-            ("127.0.0.7", "local"),
-            ("::1", "local"),
-            ("::ffff:127.0.0.1", "local"),
-            ("::ffff:10.0.0.1", "10.0.0.1"),
-            ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64"),
-            ("fe80::1%eth0", "fe80::/64"),
-        ],
-    )
-    def test_one_machine_is_one_caller(self, host: str, caller: str) -> None:
-        assert caller_of(host) == caller
-
-    def test_one_caller_has_a_part_and_this_machine_finds_some_free(self) -> None:
-        places = Places(in_all=10, each=4, kept=2)
-        assert [places.take("a") for _ in range(5)] == [True] * 4 + [False]
-        assert [places.take("b") for _ in range(5)] == [True] * 4 + [False]
-        assert not places.take("c")
-        assert [places.take("local") for _ in range(3)] == [True, True, False]
-        places.leave("a")
-        assert not places.take("c")
-        places.leave("b")
-        places.leave("local")
-        assert places.take("c")
-
-    def test_that_they_run_out_is_told_again_after_a_quiet_time_alone(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        places = Places(in_all=4)
-        for count in (1, 1, 2, 2):  # so many go; the log grows by one after two have gone
-            while places.take("local"):
-                pass
-            for _ in range(count):
-                places.leave("local")
-        assert caplog.text.count("http connections refused") == 2
 
 
 class TestDescription:

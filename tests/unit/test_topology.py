@@ -117,7 +117,14 @@ class TestTopology:
         assert str(found) == "2 members, none tells of its broker"
         assert not found.is_whole
         assert not found.is_split
-        assert topology([*silent, replace(member("c", None), metadata={"curve": "key"})]).is_whole
+
+    def test_beside_brokers_that_can_tell_one_that_cannot_is_waited_for(self) -> None:
+        telling = [replace(member(name, None), metadata={"curve": "key"}) for name in ("a", "b")]
+        found = topology([*telling, member("c", None)])
+        assert found.waiting == ("c",)
+        assert found.groups == (("a", "b"),)
+        assert found.is_told
+        assert not found.is_whole
 
     def test_waiting(self) -> None:
         waiting = topology([member("a"), member("b"), member("c", False)])

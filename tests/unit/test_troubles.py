@@ -17,7 +17,7 @@ NOW_S = 1_800_000_000.0
 
 
 def member(name: str, *, age_s: float = 0.0, report: Report | None = None) -> Member:
-    found = Member(name, Address("10.0.0.1", 7800), modified_s=NOW_S - age_s)
+    found = Member(name, Address("10.0.0.1", 7800), {"curve": "k"}, modified_s=NOW_S - age_s)
     return found if report is None else replace(found, report=report)
 
 

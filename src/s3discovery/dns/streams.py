@@ -8,10 +8,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from s3discovery.dns.rates import Places, Rates, caller_of
+from s3discovery.dns.rates import Rates
 from s3discovery.dns.responder import Responder
+from s3discovery.network.callers import Places, caller_of
 
 READ_LIMIT_BYTES = 4096  # of questions ahead
+_PLACES = 64
+_PLACES_EACH = 8
+_PLACES_KEPT = 8  # for this machine
 _IDLE_S = 10.0
 _LIFE_S = 30.0
 _PARTING_S = 2.0  # for what is on its way
@@ -27,7 +31,7 @@ class Streams:
         self._rates = rates
         self._idle_s = idle_s
         self._life_s = life_s
-        self._places = Places()
+        self._places = Places("dns", in_all=_PLACES, each=_PLACES_EACH, kept=_PLACES_KEPT)
         self._conversations: set[asyncio.Task[None]] = set()
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

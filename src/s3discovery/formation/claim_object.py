@@ -60,7 +60,8 @@ class ClaimObject:
             why = f"it {error}" if isinstance(error, CodecError) else "it is too large"
             raise CodecError(
                 f"the object {self.key!r}, by which nodes agree who starts the cluster, cannot be used, "
-                f"as {why}; delete it from the bucket"
+                f"as {why}; delete it from the bucket, unless a newer s3discovery wrote it: then upgrade "
+                "this node"
             ) from error
 
     async def write(self, claim: Claim, etag: str | None) -> None:

@@ -5,66 +5,22 @@ request (`IDLE_S`, by aiohttp).
 """
 
 import asyncio
-import ipaddress
-import logging
-from collections import Counter
 from typing import Any, cast
 
 from aiohttp import web
 
-log = logging.getLogger(__name__)
+from s3discovery.network.callers import Places, caller_of
 
 IDLE_S = 10.0  # from the connection, or the last answer, to the end of the next request's header
 BACKLOG = 64  # connections that the kernel holds for us, and so many are accepted at once
 _IN_ALL = 200  # of the 1,024 descriptors that a process mostly may have
 _EACH = 100  # one address may be a proxy's, with many people behind it
 _KEPT = 20  # for this machine, so that its probes and its page always get through
-_NETWORK_BITS = 64  # of an IPv6 address: one machine has all that begin with these
-_LOCAL = "local"
 
 
-class Places:
-    """The connections that may be open at a time, in all and for one caller; this machine may have all."""
-
-    def __init__(self, *, in_all: int = _IN_ALL, each: int = _EACH, kept: int = _KEPT) -> None:
-        self._in_all = in_all
-        self._each = each
-        self._kept = kept
-        self._taken: Counter[str] = Counter()
-        self._is_told = False
-
-    def take(self, caller: str) -> bool:
-        """Take a place, to be left again; False if there is none for this caller.
-
-        That places run out is logged again only after half of them were free."""
-        free = self._in_all - self._taken.total()
-        has_room = free > (0 if caller == _LOCAL else self._kept)
-        if caller != _LOCAL and self._taken[caller] >= self._each:
-            has_room = False
-        if has_room:
-            self._taken[caller] += 1
-        elif not self._is_told:
-            self._is_told = True
-            log.warning("http connections refused caller=%s open=%d", caller, self._taken.total())
-        return has_room
-
-    def leave(self, caller: str) -> None:
-        """Give a place back."""
-        self._taken[caller] -= 1
-        if not self._taken[caller]:
-            del self._taken[caller]
-        if 2 * self._taken.total() <= self._in_all:
-            self._is_told = False
-
-
-def caller_of(host: str) -> str:
-    """Return who counts as one caller: this machine, an IPv4 address, a network of IPv6."""
-    ip = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is None and not ip.is_loopback:
-            return str(ipaddress.ip_network((ip, _NETWORK_BITS), strict=False))
-        ip = ip.ipv4_mapped or ip
-    return _LOCAL if ip.is_loopback else str(ip)
+def places() -> Places:
+    """Return all places, free."""
+    return Places("http", in_all=_IN_ALL, each=_EACH, kept=_KEPT)
 
 
 class Connection(web.RequestHandler):

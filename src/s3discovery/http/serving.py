@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from s3discovery.errors import ServerError
 from s3discovery.http import page
 from s3discovery.http.api import Api
-from s3discovery.http.connections import BACKLOG, IDLE_S, Connection, Places
+from s3discovery.http.connections import BACKLOG, IDLE_S, Connection, places
 from s3discovery.http.guard import guard
 from s3discovery.http.token import token_of
 from s3discovery.http.watching import watching
@@ -56,10 +56,10 @@ async def serving(
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
     """Raises ServerError."""
-    server, places, bugs = cast("web.Server", runner.server), Places(), _log_of_bugs()
+    server, free, bugs = cast("web.Server", runner.server), places(), _log_of_bugs()
 
     def connection() -> Connection:
-        return Connection(server, places, access_log=None, logger=bugs, keepalive_timeout=IDLE_S)
+        return Connection(server, free, access_log=None, logger=bugs, keepalive_timeout=IDLE_S)
 
     try:
         return await asyncio.get_running_loop().create_server(connection, host, port, backlog=BACKLOG)
