@@ -2,39 +2,31 @@
 
 import asyncio
 import base64
-import itertools
 import re
 import sys
-import time
 import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, expect
 
-from s3discovery import codec
-from s3discovery.clock import SystemClock
 from s3discovery.credentials import Credentials
 from s3discovery.demo.child import choose_ports, end, start
-from s3discovery.discovery import Discovery
 from s3discovery.errors import CodecError, UnreachableError
-from s3discovery.http import serving
 from s3discovery.http.page import assembled
-from s3discovery.node import NO_METADATA, Address, Member, NodeFile, check_cluster_id
-from s3discovery.running import ClusterState, Running
-from s3discovery.testing import HOSTILE_TEXTS, Cable, FakeClock, MemoryBucket, make_settings
+from s3discovery.node import check_cluster_id
+from s3discovery.running import ClusterState
+from s3discovery.testing import HOSTILE_TEXTS
+from s3discovery.testing.pages import LIMIT_S, SEEN_MS, Relay, agent, launched, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SEEN_MS = 2000.0  # so soon a change has to be on the page
-LIMIT_S = 20.0
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 COMMAND = Path(sys.executable).with_name("s3discovery")
 PHONE = (360, 780)
@@ -55,95 +47,10 @@ ATTACKS = (
 )
 
 
-class RealTime(FakeClock):
-    """The store's clock, which goes on by itself."""
-
-    def __init__(self) -> None:
-        super().__init__(start_s=time.time())
-        self._since_s = time.monotonic()
-
-    def monotonic_s(self) -> float:
-        return time.monotonic() - self._since_s
-
-
-@dataclass
-class Agent:
-    """A node with its page, over a bucket in memory."""
-
-    base: str
-    bucket: MemoryBucket
-    cable: Cable
-    state: ClusterState | None = None
-    number: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
-
-    def plant(self, cluster_id: str, host: str = "10.0.0.1", *, age_s: float = 0, **metadata: str) -> None:
-        """Write a node's file; every one differs, as those of a node that refreshes do."""
-        body = codec.encode(NodeFile("1", next(self.number), cluster_id, Address(host, 7800)), "1")
-        named = {f"s3discovery-{key}": text for key, text in metadata.items()}
-        self.bucket.plant(f"nodes/{cluster_id}", body, named or NO_METADATA, age_s=age_s)
-
-
-@asynccontextmanager
-async def agent(**settings: str) -> AsyncIterator[Agent]:
-    clock, bucket = SystemClock(), MemoryBucket(RealTime())
-    cable = Cable(bucket)
-    read = make_settings(**{"poll_interval": "200ms", "http_port": "1", **settings})
-    own = Member("own", Address("10.0.0.9", 7800))
-    async with Discovery(read, cable, own, clock=clock) as discovery:
-        found = Agent("", bucket, cable)
-        running = Running(read, discovery, clock, lambda: found.state)
-        async with serving(0, running) as (host, port):
-            found.base = f"http://{host}:{port}"
-            yield found
-
-
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def browser(chromium_path: str) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium_path)
-        yield browser
-        await browser.close()
-
-
-@dataclass
-class Seen:
-    """A page, and what it did beside showing itself."""
-
-    page: Page
-    errors: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    async def text(self, selector: str, text: str | re.Pattern[str], limit_ms: float = SEEN_MS) -> None:
-        """Wait until `selector` holds `text`."""
-        await expect(self.page.locator(selector)).to_contain_text(text, timeout=limit_ms)
-
-    async def count(self, selector: str, count: int, limit_ms: float = SEEN_MS) -> None:
-        await expect(self.page.locator(selector)).to_have_count(count, timeout=limit_ms)
-
-
-@asynccontextmanager
-async def opened(
-    browser: Browser, base: str, *, faulty: bool = False, size: tuple[int, int] = (1280, 900), **options: Any
-) -> AsyncIterator[Seen]:
-    """Open the page; unless `faulty`, nothing may have gone wrong in it in the end."""
-    viewport = {"width": size[0], "height": size[1]}
-    context = await browser.new_context(viewport=viewport, timezone_id="UTC", **options)  # type: ignore[arg-type] # a dict serves as the TypedDict
-    context.set_default_timeout(LIMIT_S * 1000)
-    page = await context.new_page()
-    seen = Seen(page)
-    page.on("console", lambda message: seen.errors.append(message.text))
-    page.on("pageerror", lambda error: seen.errors.append(str(error)))
-    page.on("request", lambda request: seen.requests.append(request.url))
-    try:
-        await page.goto(base + "/")
-        await page.evaluate("window.isSame = true")
-        yield seen
-        assert await page.evaluate("window.isSame"), "the page was loaded anew"
-    finally:
-        await context.close()
-    foreign = [url for url in seen.requests if not url.startswith((base + "/", "data:"))]
-    assert foreign == []
-    assert faulty or seen.errors == []
+    async with launched(chromium_path) as found:
+        yield found
 
 
 class TestLive:
@@ -205,63 +112,21 @@ class TestLive:
         async with agent() as own, Relay(own.base) as relay, opened(browser, relay.base, faulty=True) as seen:
             await seen.count("#picture .node", 1, LIMIT_S * 1000)
             await relay.cut()
-            await seen.text("#lost", "What you see is as of")
+            await seen.text("#lost", re.compile(r"What you see is as of \d+ s ago\."))
+            # Nobody knows whether nothing is wrong.
+            await expect(seen.page.locator("#wrong")).to_have_text("")
+            await expect(seen.page).to_have_title("connection lost · s3discovery")
             await seen.text("#live", "connection lost")
             own.plant("a")
             own.plant("b")
             await relay.mend()
             await seen.count("#picture .node", 3, 7000)  # the next attempt may be 5 s away
             await expect(seen.page.locator("#lost")).to_be_hidden()
+            await seen.text("#live", "live")
+            await seen.text("#wrong", "Nothing is wrong")
             events = await seen.page.locator("#events li").all_inner_texts()
             assert sum("joined" in text for text in events) == 3
             assert any(request.startswith("last-event-id: ") for request in relay.headers)
-
-
-class Relay:
-    """The way from the browser to the agent, which can be cut."""
-
-    def __init__(self, base: str) -> None:
-        self._target = urllib.parse.urlsplit(base)
-        self._port = 0
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self.headers: list[str] = []
-
-    @property
-    def base(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    async def mend(self) -> None:
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
-
-    async def cut(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        await self._server.wait_closed()
-
-    async def __aenter__(self) -> Self:
-        await self.mend()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.cut()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
-        self._writers |= {writer, far_writer}
-        with suppress(ConnectionError):
-            await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
-        self._writers -= {writer, far_writer}
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            self.headers += data.decode(errors="replace").lower().split("\r\n")
-            writer.write(data)
-            await writer.drain()
-        writer.close()
 
 
 class TestHostile:
@@ -444,6 +309,8 @@ class TestEverybody:
                 own.plant(f"node-{number}", f"10.1.{number // 200}.{number % 200}")
             await seen.count("#picture .node", 500, LIMIT_S * 1000)
             await seen.count("#list tbody tr", 500)
+            await seen.count("#events li", 200)
+            await seen.text("#announcer", re.compile(r"^\d+ joined"), LIMIT_S * 1000)
             assert await seen.page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
             box = await seen.page.locator("#picture .node >> nth=0").bounding_box()
             assert box is not None

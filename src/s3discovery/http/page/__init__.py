@@ -13,7 +13,7 @@ from importlib.resources import files
 from aiohttp import web
 
 # In this order they make one script.
-SCRIPTS = ("text", "stream", "state", "picture", "list", "head", "events", "main")
+SCRIPTS = ("text", "labels", "stream", "state", "picture", "list", "head", "events", "main")
 
 
 @dataclass(frozen=True, slots=True)

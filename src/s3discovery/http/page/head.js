@@ -24,7 +24,8 @@ function showTroubles() {
     for (const name of ["title", "effect", "cure"]) say(parts[name], trouble[name]);
     return parts.card;
   });
-  const wanted = cards.length ? cards : [shownTroubles.calm ??= make("p", { class: "calm" }, make("span", { class: "icon", "aria-hidden": true }, "✓"), "Nothing is wrong.")];
+  // That nothing is wrong is said of now alone.
+  const wanted = cards.length || known.isLost ? cards : [shownTroubles.calm ??= make("p", { class: "calm" }, make("span", { class: "icon", "aria-hidden": true }, "✓"), "Nothing is wrong.")];
   if (wanted.length !== area.children.length || wanted.some((card, index) => area.children[index] !== card)) area.replaceChildren(...wanted);
 }
 
@@ -42,18 +43,14 @@ function tile(name, value, more, state) {
 
 function showTiles() {
   const { status, members } = known;
-  const { cluster, store } = status;
-  const inside = cluster.groups.reduce((sum, group) => sum + group.length, 0);
-  if (!members.length) tile("Cluster", "Empty", "nobody is there", "warning");
-  else if (cluster.split) tile("Cluster", `Split in ${cluster.groups.length}`, cluster.groups.map((group) => group.length).join(" + ") + " nodes", "bad");
-  else if (cluster.waiting.length) tile("Cluster", `${inside} of ${members.length} in`, `${cluster.waiting.length} waiting`, "warning");
-  else if (cluster.gaps.length) tile("Cluster", "With gaps", counted(cluster.gaps.length, "pair", "pairs"), "warning");
-  else if (!known.isTold) tile("Cluster", "Not told", "no broker reports", "plain");
-  else tile("Cluster", "Whole", "all see each other", "good");
+  const { store } = status;
+  tile("Cluster", ...verdict());
 
   const late = members.filter((member) => member.late).length;
   const soonest = members.map(remainingOf).filter((remaining) => remaining !== null && remaining > 0).sort((one, other) => one - other)[0];
-  tile("Members", String(members.length), late ? `${late} late` : soonest === undefined ? "none expires" : `oldest expires in ${length(soonest)}`, late ? "warning" : "good");
+  const expiry = soonest === undefined ? "none expires" : `oldest expires in ${length(soonest)}`;
+  if (known.isListed) tile("Members", String(members.length), late ? `${late} late` : expiry, late ? "warning" : "good");
+  else tile("Members", "Not known yet", members.length ? "but this node" : "the store has not been listed", "plain");
 
   const ago = listedAgo();
   const when = ago === null ? "not listed yet" : `listed ${length(ago)} ago, every ${interval(status.poll_interval_s)}`;
@@ -64,7 +61,10 @@ function showTiles() {
   else tile("This agent", status.own, status.registered ? "registered" : "not registered", status.registered ? "good" : "bad");
 
   say($("place"), `s3://${status.bucket}/${status.prefix}`);
-  const isBad = status.troubles.some((trouble) => trouble.severity === "bad");
-  const title = `${isBad ? "✕ " : ""}${counted(members.length, "member", "members")} · s3discovery`;
-  if (document.title !== title) document.title = title;
+}
+
+function showTitle() {
+  const isBad = known.status.troubles.some((trouble) => trouble.severity === "bad");
+  const title = known.isLost ? "connection lost" : known.isListed ? counted(known.members.length, "member", "members") : "not known yet";
+  document.title = `${isBad && !known.isLost ? "✕ " : ""}${title} · s3discovery`;
 }

@@ -89,7 +89,7 @@ function showList() {
   });
   // Only what changed its place is moved: 500 rows stay quick, and a selection of text stays.
   if (rows.length !== list.body.children.length || rows.some((row, index) => list.body.children[index] !== row)) list.body.replaceChildren(...rows);
-  say($("count"), `${found.length} of ${known.members.length}`);
+  say($("count"), known.isListed ? `${found.length} of ${known.members.length}` : "not known yet");
   tickList();
 }
 

@@ -5,86 +5,102 @@ const THEMES = { "": "auto", light: "light", dark: "dark" };
 let isAsking = false;
 let isDirty = false;
 let askAgain = null;
-let lostAt = null;
 
 function show() {
   $("shown").hidden = false;
   $("entry").hidden = true;
   showTroubles();
   showTiles();
+  showTitle();
   showPicture();
   showList();
 }
 
+function showAnswer(status, members) {
+  take(status, members);
+  setLive(); // what was asked ends with the stream: no answer comes after a loss
+  show();
+}
+
 async function refresh() {
+  if (agent.isLocked) return;
   if (isAsking) { isDirty = true; return; }
   isAsking = true;
   clearTimeout(askAgain);
   try {
     do {
       isDirty = false;
-      const [status, members] = await Promise.all([agent.document("/v1/status"), agent.document("/v1/members")]);
-      take(status, members);
-      show();
+      const answer = await agent.documents("/v1/status", "/v1/members");
+      if (answer === null) break;
+      showAnswer(...answer);
     } while (isDirty);
-  } catch { /* the stream notices as well, and says so */ }
-  isAsking = false;
-  const every = Math.min(ASK_AGAIN_S[1], Math.max(ASK_AGAIN_S[0], known.status ? known.status.poll_interval_s : 0));
-  askAgain = setTimeout(() => { if (!known.isLost && !document.hidden) refresh(); }, every * 1000);
+  } catch (error) {
+    agent.fail(error); // what cannot be shown is not live
+    throw error;
+  } finally {
+    isAsking = false;
+    const every = Math.min(ASK_AGAIN_S[1], Math.max(ASK_AGAIN_S[0], known.status ? known.status.poll_interval_s : 0));
+    askAgain = setTimeout(() => { if (agent.isOpen || document.hidden) refresh(); }, every * 1000);
+  }
 }
 
 function onEvent(event) {
   if (event.event === "snapshot") {
     const { status, members, events } = event.data;
-    take(status, members);
     $("events").replaceChildren();
     showEvents(events);
-    show();
-    refresh();
-    return;
+    showAnswer(status, members);
+  } else {
+    showEvents([event]);
+    announce(event);
   }
-  showEvents([event]);
-  announce(event);
   refresh();
 }
 
+// Not live before the state is known as well.
 function onOpen() {
-  known.isLost = false;
-  lostAt = null;
-  $("lost").hidden = true;
-  document.body.classList.remove("stale");
-  mark($("live"), "data-state", "live");
-  say($("live"), "live");
   if (known.status) refresh();
 }
 
+function setLive() {
+  known.isLost = false;
+  $("lost").hidden = true;
+  say($("lost-what"), "");
+  document.body.classList.remove("stale");
+  mark($("live"), "data-state", "live");
+  say($("live"), "live");
+}
+
 function onLost() {
-  if (lostAt === null) {
-    lostAt = Date.now() / 1000;
-    known.isLost = true;
-    known.frozen ??= performance.now();
-    document.body.classList.add("stale");
-    mark($("live"), "data-state", "lost");
-    say($("live"), "connection lost");
-    say($("lost"), known.status
-      ? `The connection to this agent is lost. What you see is as of ${clockTime(lostAt)}, and old. Trying again.`
-      : "This agent does not answer. Trying again.");
-    $("lost").hidden = false;
-  }
+  if (known.isLost) return;
+  known.isLost = true;
+  document.body.classList.add("stale");
+  mark($("live"), "data-state", "lost");
+  say($("live"), "connection lost");
+  $("lost").hidden = false;
+  say($("lost-what"), known.status ? "The connection to this agent is lost. Trying again." : "This agent does not answer. Trying again.");
+  if (known.status) show();
+  tick();
 }
 
 function onRefused(hadToken) {
+  setLive();
   $("shown").hidden = true;
   $("entry").hidden = false;
   mark($("live"), "data-state", "locked");
   say($("live"), "token needed");
+  document.title = "token needed · s3discovery";
   say($("refused"), hadToken ? "That token was not accepted." : "");
   $("token").value = "";
   $("token").focus();
 }
 
 function tick() {
-  if (!known.status || known.isLost || document.hidden) return;
+  if (!known.status || agent.isLocked || document.hidden) return;
+  if (known.isLost) {
+    say($("lost-age"), `What you see is as of ${length(sinceAnswer())} ago.`);
+    return;
+  }
   showTiles();
   paintAges();
   tickList();
@@ -109,8 +125,15 @@ $("entry").addEventListener("submit", (event) => {
   const token = $("token").value.trim();
   if (token) agent.enter(token);
 });
-document.addEventListener("visibilitychange", () => { if (!document.hidden && known.status && !known.isLost) refresh(); });
+// A browser opens six connections to a host at most, for all its tabs: a stream is for who looks at it.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) {
+    agent.close();
+    refresh();
+  } else agent.open();
+});
 startPicture();
 startList();
 setInterval(tick, 1000);
-agent.run();
+if (document.hidden) refresh();
+else agent.open();

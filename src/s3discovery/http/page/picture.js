@@ -12,7 +12,7 @@ const HEIGHT_LIMIT = 560;
 const MESH_LIMIT = 12; // nodes in a circle, with a line for each pair; beyond that lines are a carpet
 const GAPS_DRAWN = 60;
 
-const picture = { nodes: new Map(), order: [], key: "", current: null };
+const picture = { nodes: new Map(), order: [], key: "", current: null, details: null };
 
 function sectionsOf() {
   const { groups, waiting } = known.status.cluster;
@@ -123,7 +123,7 @@ function showPicture() {
   const width = $("picture").clientWidth;
   const sections = sectionsOf();
   const shape = sections.map((section) => [section.kind, section.members.map((member) => [member.cluster_id, member.own, missedBy(member)])]);
-  const key = JSON.stringify([width, known.isTold, shape]);
+  const key = JSON.stringify([width, known.isTold, known.isListed, shape]);
   if (key !== picture.key && width > 0) {
     const hadFocus = $("picture").contains(document.activeElement);
     picture.key = key;
@@ -131,9 +131,10 @@ function showPicture() {
     picture.order = [];
     const density = densityFor(known.members.length, width);
     $("picture").replaceChildren(...sections.map((section) => drawSection(section, width, density)));
-    if (!sections.length) $("picture").append(make("p", { class: "empty" }, "Nobody is there."));
+    if (!sections.length) $("picture").append(make("p", { class: "empty" }, known.isListed ? "Nobody is there." : "Who is there is not known yet."));
     if (!picture.nodes.has(picture.current)) picture.current = picture.order[0] ?? null;
-    if (hadFocus && picture.current !== null) focusNode(picture.current);
+    // The reader may have scrolled elsewhere since.
+    if (hadFocus && picture.current !== null) focusNode(picture.current, { preventScroll: true });
   }
   say($("summary"), summary(sections));
   paintNodes();
@@ -143,11 +144,12 @@ function showPicture() {
 function summary(sections) {
   const { cluster } = known.status;
   const late = known.members.filter((member) => member.late).length;
+  if (!known.isListed) return "The members are not known yet: the store has not been listed.";
   const parts = [counted(known.members.length, "member", "members")];
   if (cluster.split) parts.push(`split into ${cluster.groups.length} parts that do not see each other`);
   else if (!known.isTold) parts.push("none tells of its broker");
-  else if (cluster.whole) parts.push("each sees every other");
-  if (cluster.gaps.length) parts.push(`${counted(cluster.gaps.length, "pair", "pairs")} with a gap`);
+  else if (verdict()[2] === "good") parts.push("each sees every other");
+  if (cluster.gaps_count) parts.push(`${counted(cluster.gaps_count, "pair", "pairs")} with a gap`);
   const waiting = sections.find((section) => section.kind === "waiting");
   if (waiting) parts.push(`${waiting.members.length} waiting to join`);
   if (late) parts.push(`${late} late`);
@@ -167,7 +169,7 @@ function paintNodes() {
     mark(parts.group, "class", states.join(" "));
     mark(parts.group, "data-life", lifeOf(member).kind);
     mark(parts.group, "aria-label", harmless(described(member)));
-    say(parts.sign, member.late ? "!" : gapsOf(member).length ? "?" : "");
+    say(parts.sign, member.late ? "!" : hasGap(member) ? "?" : "");
   }
 }
 
@@ -193,26 +195,36 @@ function showDetails() {
   const member = known.byId.get(id);
   const box = $("details");
   if (!member) {
+    picture.details = null;
     box.replaceChildren(make("p", { class: "faint" }, known.members.length ? "Point at a node or choose it to see more of it." : ""));
     return;
   }
+  if (picture.details?.id !== id) {
+    picture.details = makeDetails(id);
+    box.replaceChildren(picture.details.heading, picture.details.facts);
+  }
+  // Only what is new is touched, so that a selection of text stays.
+  picture.details.badge.hidden = !member.own;
   const missed = missedBy(member);
   const remaining = remainingOf(member);
-  const facts = [
-    ["Address", place(member.host, member.port)],
-    ["File", member.age_s === null ? "age unknown" : `written ${length(ageOf(member))} ago` + (remaining === null ? ", never expires" : remaining > 0 ? `, expires in ${length(remaining)}` : ", past its expiry, kept")],
-    ["Broker", standingOf(member) + (member.kind ? ` (${member.kind})` : "")],
-    ["Sees", missed.length ? `not ${missed.join(", ")}` : known.isTold && known.groupOf.has(id) ? "everybody in its cluster" : "not told"],
-  ];
-  box.replaceChildren(
-    make("h3", null, isolated(member.cluster_id), member.own ? make("span", { class: "badge" }, "this node") : null),
-    make("dl", null, facts.map(([name, value]) => make("div", null, make("dt", null, name), make("dd", null, isolated(value))))));
+  const { values } = picture.details;
+  say(values.Address, place(member.host, member.port));
+  say(values.File, member.age_s === null ? "age unknown" : `written ${length(ageOf(member))} ago` + (remaining === null ? ", never expires" : remaining > 0 ? `, expires in ${length(remaining)}` : ", past its expiry, kept"));
+  say(values.Broker, standingOf(member) + (member.kind ? ` (${member.kind})` : ""));
+  say(values.Sees, missed.length ? `not ${missed.join(", ")}` : known.isTold && known.groupOf.has(id) ? "everybody in its cluster" : "not told");
 }
 
-function focusNode(id) {
+function makeDetails(id) {
+  const values = Object.fromEntries(["Address", "File", "Broker", "Sees"].map((name) => [name, make("bdi")]));
+  const badge = make("span", { class: "badge", hidden: true }, "this node");
+  const facts = Object.entries(values).map(([name, value]) => make("div", null, make("dt", null, name), make("dd", null, value)));
+  return { id, values, badge, heading: make("h3", null, isolated(id), badge), facts: make("dl", null, facts) };
+}
+
+function focusNode(id, options) {
   picture.current = id;
   paintNodes();
-  picture.nodes.get(id).group.focus();
+  picture.nodes.get(id).group.focus(options);
 }
 
 function choose(id) {

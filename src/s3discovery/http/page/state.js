@@ -1,9 +1,10 @@
 // What is known, and when it was asked: ages go on between two answers.
 
-const known = { status: null, members: [], at: 0, frozen: null, isLost: false, chosen: null, pointed: null };
+const known = { status: null, members: [], at: 0, isLost: false, chosen: null, pointed: null };
 
-// Seconds since the answer; it stands still while the agent cannot be asked, since nobody knows what happens then.
-const passed = () => ((known.frozen ?? performance.now()) - known.at) / 1000;
+const sinceAnswer = () => (performance.now() - known.at) / 1000;
+// Nothing goes on while the agent cannot be asked, since nobody knows what happens then: all is as in the last answer.
+const passed = () => (known.isLost ? 0 : sinceAnswer());
 const ageOf = (member) => (member.age_s === null ? null : member.age_s + passed());
 const remainingOf = (member) => (member.expires_in_s === null ? null : member.expires_in_s - passed());
 const listedAgo = () => {
@@ -38,16 +39,17 @@ function take(status, members) {
   known.groupOf = new Map();
   status.cluster.groups.forEach((group, number) => group.forEach((id) => known.groupOf.set(id, number)));
   known.short = shortener(known.members.map((member) => member.cluster_id));
-  known.isTold = status.cluster.broker !== null || known.members.some((member) => member.state !== null || member.misses.length > 0);
+  known.missed = new Map(known.members.map(({ cluster_id, misses }) => [cluster_id, misses.filter((id) => known.byId.has(id) && id !== cluster_id)]));
+  known.isListed = status.store.listed_s_ago !== null;
+  known.isTold = status.cluster.whole !== null;
   known.at = performance.now();
-  known.frozen = null;
 }
 
 // Who misses whom, of those that are there.
-const missedBy = (member) => member.misses.filter((id) => known.byId.has(id) && id !== member.cluster_id);
+const missedBy = (member) => known.missed.get(member.cluster_id);
 
 // Of these, those that should see each other: parts of a split cluster never do.
-const gapsOf = (member) => missedBy(member).filter((id) => known.groupOf.get(id) === known.groupOf.get(member.cluster_id));
+const hasGap = (member) => missedBy(member).some((id) => known.groupOf.get(id) === known.groupOf.get(member.cluster_id));
 
 function standingOf(member) {
   const { groups } = known.status.cluster;
@@ -55,4 +57,18 @@ function standingOf(member) {
   if (group === undefined) return "waits to join";
   if (groups.length > 1) return `in part ${group + 1} of ${groups.length}`;
   return known.isTold ? "in the cluster" : "there; tells nothing of its broker";
+}
+
+// How the cluster is, in short: a figure, what it means, and how bad that is. It is the agent that judges.
+function verdict() {
+  const { cluster, troubles } = known.status;
+  const inside = cluster.groups.reduce((sum, group) => sum + group.length, 0);
+  if (!known.isListed) return ["Not known yet", "the store has not been listed", "plain"];
+  if (!known.members.length) return ["Empty", "nobody is there", "warning"];
+  if (cluster.split) return [`Split in ${cluster.groups.length}`, `${cluster.groups.map((group) => group.length).join(" + ")} nodes`, "bad"];
+  if (cluster.waiting.length) return [`${inside} of ${known.members.length} in`, `${cluster.waiting.length} waiting`, "warning"];
+  if (cluster.gaps_count) return ["With gaps", counted(cluster.gaps_count, "pair", "pairs"), "warning"];
+  if (troubles.some((trouble) => trouble.kind === "broker")) return ["Not joined", clipped(cluster.broker || "the broker of this node is not there yet", 80), "warning"];
+  if (!known.isTold) return ["Not told", "no broker reports", "plain"];
+  return ["Whole", "all see each other", "good"];
 }

@@ -60,24 +60,3 @@ function clockTime(unixSeconds) {
   if (Number.isNaN(date.getTime())) return "?";
   return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
 }
-
-// The same part of long names at their end (a domain) or start tells nobody apart: it goes first.
-function shortener(names) {
-  const common = (texts) => {
-    let size = 0;
-    while (texts.length > 1 && texts[0][size] !== undefined && texts.every((text) => text[size] === texts[0][size])) size++;
-    return size;
-  };
-  const end = common(names.map((name) => [...name].reverse().join("")));
-  const start = common(names);
-  return (name, limit) => {
-    let text = name;
-    const tail = end > 3 ? name.slice(-end).indexOf(".") : -1;
-    if (text.length > limit && tail >= 0) text = text.slice(0, name.length - end + tail) + "…";
-    if (text.length > limit && start > 3 && text.length > start + 1) text = "…" + text.slice(start);
-    text = harmless(text);
-    if (text.length <= limit) return text;
-    const kept = Math.max(2, limit - 1);
-    return text.slice(0, Math.ceil(kept / 2)) + "…" + text.slice(-Math.floor(kept / 2));
-  };
-}
