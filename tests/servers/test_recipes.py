@@ -317,8 +317,8 @@ async def test_haproxy_serves_the_members_and_is_reloaded(agents: Agents) -> Non
         subprocess.run([haproxy, "-c", "-q", *files], check=True, timeout=20)
     targets = json.loads((folder / "targets").read_text())
     assert targets == [
-        {"targets": ["127.0.0.1:9090"], "labels": {"cluster_id": "a"}},
-        {"targets": ["127.0.0.1:9090"], "labels": {"cluster_id": "b"}},
+        {"targets": ["127.0.0.1:9119"], "labels": {"cluster_id": "a"}},
+        {"targets": ["127.0.0.1:9119"], "labels": {"cluster_id": "b"}},
     ]
 
 

@@ -426,6 +426,7 @@ RIGHT: dict[str, list[tuple[str, object]]] = {
 BESIDE: dict[str, dict[str, str]] = {
     **{f"nats-{who}-user": {f"nats-{who}-password": "p"} for who in NATS_LOGINS},
     **{f"nats-{who}-password": {f"nats-{who}-user": "u"} for who in NATS_LOGINS},
+    "file-expiration": {"update-interval": "5m"},
     "kms-key-id": {"server-side-encryption": "aws:kms"},
     "bucket-key": {"server-side-encryption": "aws:kms"},
     "command-join": {"command-cluster": "a"},

@@ -8,7 +8,8 @@ BROKER: tuple[Key, ...] = (
         "broker",
         "broker",
         kinds.read_name,
-        "Broker that is made to cluster: none (discovery alone), amqtt, or one from an installed plugin.",
+        "Broker that is made to cluster: none (discovery alone), amqtt, hivemq, rabbitmq, nats, command "
+        "(any, by commands of your own), or one that an installed package registers.",
         "amqtt",
         default="none",
     ),

@@ -33,9 +33,9 @@ PLACE: tuple[Key, ...] = (
         "file-expiration",
         "file_expiration_s",
         durations.read_minutes,
-        "Age at which a node file stands for a dead node. A bare number is minutes (hivemq-4: seconds); "
-        "0 with update-interval 0 switches expiry off.",
-        "360",
+        "Age at which a node file stands for a dead node: so long a killed node stays a member. A bare "
+        "number is minutes (hivemq-4: seconds); 0 with update-interval 0 switches expiry off.",
+        "15m",
         required=True,
         show=durations.show_duration,
         read_4=durations.read_seconds,
@@ -44,9 +44,9 @@ PLACE: tuple[Key, ...] = (
         "update-interval",
         "update_interval_s",
         durations.read_minutes,
-        "How often the own file is refreshed; must be shorter than file-expiration. A bare number is "
-        "minutes (hivemq-4: seconds).",
-        "180",
+        "How often the own file is refreshed; must be shorter than file-expiration. Each refresh is a PUT, "
+        "and a GET by every other node. A bare number is minutes (hivemq-4: seconds).",
+        "5m",
         required=True,
         show=durations.show_duration,
         read_4=durations.read_seconds,
@@ -55,7 +55,7 @@ PLACE: tuple[Key, ...] = (
         "poll-interval",
         "poll_interval_s",
         durations.read_poll_interval,
-        "How often the bucket is listed, 100ms to 1d. A bare number is seconds.",
+        "How often the bucket is listed, 100ms to 1d; each time is a LIST. A bare number is seconds.",
         "10s",
         default="60s",
         show=durations.show_duration,
