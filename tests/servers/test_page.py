@@ -29,6 +29,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 COMMAND = Path(sys.executable).with_name("s3discovery")
+TELLING = {"curve": "key"}  # what nodes publish whose broker can tell
 PHONE = (360, 780)
 ATTACKS = (
     "<script>window.pwned=1</script>",
@@ -89,7 +90,7 @@ class TestLive:
             await seen.count("#picture .node[data-life=fresh]", 2)
 
     async def test_a_split_stands_apart_and_heals(self, browser: Browser) -> None:
-        async with agent() as own, opened(browser, own.base) as seen:
+        async with agent(TELLING) as own, opened(browser, own.base) as seen:
             for name in "abcd":
                 own.plant(name)
             await seen.count("#picture .node", 5, LIMIT_S * 1000)
@@ -285,9 +286,9 @@ class TestEverybody:
             assert await page.evaluate("document.activeElement.id") == "members"
 
     async def test_the_list_is_found_and_sorted(self, browser: Browser) -> None:
-        async with agent() as own, opened(browser, own.base) as seen:
+        async with agent(TELLING) as own, opened(browser, own.base) as seen:
             for number in (1, 2, 10):
-                own.plant(f"node-{number}", f"10.1.0.{number}", age_s=number)
+                own.plant(f"node-{number}", f"10.1.0.{number}", age_s=number, **TELLING)
             own.plant("sleeper", state="blank", age_s=40)
             await seen.count("#list tbody tr", 5, LIMIT_S * 1000)
             names = seen.page.locator("#list tbody th bdi")

@@ -5,7 +5,7 @@ import itertools
 import re
 import time
 import urllib.parse
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -62,11 +62,12 @@ class Agent:
 
 
 @asynccontextmanager
-async def agent(**settings: str) -> AsyncIterator[Agent]:
+async def agent(metadata: Mapping[str, str] = NO_METADATA, **settings: str) -> AsyncIterator[Agent]:
+    """Run a node without a broker; with `metadata`, as of one whose broker can tell."""
     clock, bucket = SystemClock(), MemoryBucket(RealTime())
     cable = Cable(bucket)
     read = make_settings(**{"poll_interval": "200ms", "http_port": "1", **settings})
-    own = Member("own", Address("10.0.0.9", 7800))
+    own = Member("own", Address("10.0.0.9", 7800), metadata)
     async with Discovery(read, cable, own, clock=clock) as discovery:
         found = Agent("", bucket, cable)
         running = Running(read, discovery, clock, lambda: found.state)
