@@ -425,7 +425,7 @@ async def test_screenshots(browser: Browser, scene: str, scheme: str) -> None:
     """Draws docs/images anew."""
     count = int(scene.split("-", maxsplit=1)[0]) if scene[0].isdigit() else 8
     size = (390, 844) if scene == "phone" else (1280, 860)
-    async with agent(file_expiration="6h", update_interval="3h", poll_interval="1s") as own:
+    async with agent(TELLING, file_expiration="6h", update_interval="3h", poll_interval="1s") as own:
         own.state = ClusterState(f"formed {count}/{count}", is_whole=True, is_ready=True)
         names = [f"broker-{number}" for number in range(1, count)]
         sides = names[: len(names) // 2], names[len(names) // 2 :]
