@@ -18,6 +18,7 @@ from s3discovery import wiring
 from s3discovery.demo.brokers.amqtt import AmqttNodes
 from s3discovery.demo.child import choose_ports, end, start
 from s3discovery.demo.node import Node
+from s3discovery.testing.clusters import payloads
 
 LIMIT_S = 30.0
 
@@ -91,18 +92,6 @@ async def make_cluster(tmp_path: Path, seaweedfs: Any) -> AsyncIterator[Callable
             return Cluster(tmp_path, properties, stack)
 
         yield make
-
-
-async def payloads(client: aiomqtt.Client, count: int) -> list[bytes]:
-    """Return the next `count` payloads."""
-    found: list[bytes] = []
-    async with asyncio.timeout(LIMIT_S):
-        async for message in client.messages:
-            assert isinstance(message.payload, bytes)
-            found.append(message.payload)
-            if len(found) == count:
-                break
-    return found
 
 
 async def test_every_node_passes_messages_on_to_every_other_once_and_in_order(

@@ -9,15 +9,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import aiomqtt
 import pytest
 
 from s3discovery.clock import SystemClock
 from s3discovery.demo.child import choose_ports
-from s3discovery.testing.clusters import EXPIRY_S, write_settings
+from s3discovery.testing.clusters import EXPIRY_S, payloads, write_settings
 from s3discovery.testing.link import Link
 from s3discovery.testing.namespaces import Hosts, NamespaceError
-from s3discovery.testing.nats_agents import LIMIT_S, Cluster
+from s3discovery.testing.nats_agents import Cluster
 from s3discovery.testing.nats_server import NatsServer, Variant
 
 RUNS = int(os.environ.get("SOAK_RUNS", "20"))
@@ -53,17 +52,6 @@ async def make_cluster(tmp_path: Path, seaweedfs: Any) -> AsyncIterator[MakeClus
             return cluster
 
         yield make
-
-
-async def payloads(client: aiomqtt.Client, count: int) -> list[bytes]:
-    found: list[bytes] = []
-    async with asyncio.timeout(LIMIT_S):
-        async for message in client.messages:
-            assert isinstance(message.payload, bytes)
-            found.append(message.payload)
-            if len(found) == count:
-                break
-    return found
 
 
 async def messages_pass(cluster: Cluster, speaker: int, listener: int) -> None:

@@ -10,14 +10,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import aiomqtt
 import pytest
 
 from s3discovery.clock import SystemClock
-from s3discovery.testing.clusters import EXPIRY_S
+from s3discovery.testing.clusters import EXPIRY_S, payloads
 from s3discovery.testing.link import Link
 from s3discovery.testing.rabbitmq import RabbitNodes
-from s3discovery.testing.rabbitmq_agents import LIMIT_S, Cluster, write_settings
+from s3discovery.testing.rabbitmq_agents import Cluster, write_settings
 
 RUNS = int(os.environ.get("SOAK_RUNS", "20"))
 # What the log of a founder says as it goes along; it is killed at each of these.
@@ -48,17 +47,6 @@ async def make_cluster(tmp_path: Path, seaweedfs: Any, rabbitmq: None) -> AsyncI
             return cluster
 
         yield make
-
-
-async def payloads(client: aiomqtt.Client, count: int) -> list[bytes]:
-    found: list[bytes] = []
-    async with asyncio.timeout(LIMIT_S):
-        async for message in client.messages:
-            assert isinstance(message.payload, bytes)
-            found.append(message.payload)
-            if len(found) == count:
-                break
-    return found
 
 
 @pytest.mark.timeout(600)

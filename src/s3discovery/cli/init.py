@@ -12,6 +12,7 @@ from s3discovery.cli.options import complete_setting
 from s3discovery.errors import DiscoveryError, Problem, SettingsError
 from s3discovery.settings.config import BY_NAME, Key, nearest_key, parse, unknown_keys
 from s3discovery.settings.keys import HIVEMQ_3
+from s3discovery.settings.keys.credentials import NEEDED
 from s3discovery.settings.kinds import WrongTextError
 from s3discovery.wiring import DEFAULT_FILE
 
@@ -25,15 +26,6 @@ _QUESTIONS: Mapping[str, str | None] = {
     "update-interval": "5m",
     "credentials-type": "default",
     "broker": "none",
-}
-_OF_A_TYPE: Mapping[str, tuple[str, ...]] = {
-    "access_key": ("credentials-access-key-id", "credentials-secret-access-key"),
-    "temporary_session": (
-        "credentials-access-key-id",
-        "credentials-secret-access-key",
-        "credentials-session-token",
-    ),
-    "assume_role": ("credentials-role-arn",),
 }
 _SECRET_MODE, _MODE = 0o600, 0o666  # the second is what the umask leaves of it
 
@@ -124,7 +116,7 @@ def _complete(values: dict[str, str], *, ask: bool) -> None:
     for name in _QUESTIONS:
         if name not in values:
             _ask(values, name)
-    for name in _OF_A_TYPE.get(values["credentials-type"], ()):
+    for name in NEEDED.get(values["credentials-type"], ()):
         if name not in values and f"{name}-file" not in values:
             _ask(values, name)
     while problems := _problems(values):
@@ -171,7 +163,7 @@ def _ask(values: dict[str, str], name: str) -> None:
 
 
 def _must_be_answered(key: Key) -> bool:
-    return key.required or any(key.name in names for names in _OF_A_TYPE.values())
+    return key.required or any(key.name in names for names in NEEDED.values())
 
 
 def _read(key: Key, text: str, values: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from s3discovery.errors import Problem, SettingsError
 from s3discovery.settings import durations, hosts, kinds
 from s3discovery.settings.keys import BY_NAME, CREDENTIALS_TYPES, HIVEMQ_3, HIVEMQ_4, KEYS, Key, nearest_key
 from s3discovery.settings.keys.command import Signal, Variables, command_clashes
+from s3discovery.settings.keys.credentials import NEEDED
 from s3discovery.settings.keys.hivemq import hivemq_clashes
 from s3discovery.settings.keys.nats import nats_clashes
 from s3discovery.settings.keys.ownership import clashes
@@ -33,15 +34,6 @@ _KEY_LIMIT_BYTES = 1024  # S3's limit for the key of an object
 _GENERATED_ID_BYTES = 64  # room for an id that is not set but generated
 _SHOWN_CHARS = 120  # of a wrong value in a report
 _IN_FILES = ("credentials-secret-access-key", "credentials-session-token")  # have a key `...-file`, too
-_NEEDED = {
-    "access_key": ("credentials-access-key-id", "credentials-secret-access-key"),
-    "temporary_session": (
-        "credentials-access-key-id",
-        "credentials-secret-access-key",
-        "credentials-session-token",
-    ),
-    "assume_role": ("credentials-role-arn",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +266,7 @@ def _clashing_durations(values: Mapping[str, str | Value], found: Mapping[str, A
 def _missing_credentials(found: Mapping[str, Any]) -> Iterator[Problem]:
     kind = found.get("credentials_type", "")
     asker = found.get("credentials_source", "") if kind == "assume_role" else ""
-    for name in (*_NEEDED.get(kind, ()), *_NEEDED.get(asker, ())):
+    for name in (*NEEDED.get(kind, ()), *NEEDED.get(asker, ())):
         # A key that is not among `found` was written wrong, and has been reported already.
         in_file = found.get(BY_NAME[f"{name}-file"].attribute) if name in _IN_FILES else None
         if found.get(BY_NAME[name].attribute, name) is None and in_file is None:

@@ -1,10 +1,19 @@
-"""What all clusters of real agents in tests have in common: a store, and quick settings."""
+"""What all clusters of real agents in tests have in common: a store, quick settings, and waiting."""
 
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
+
+import aiomqtt
+
+from s3discovery import wiring
+from s3discovery.errors import BrokerError
+from s3discovery.testing.link import Link
 
 EXPIRY_S = 5.0
 PREFIX = "hivemq/cluster/nodes/"
+LOOK_EVERY_S = 0.05
 
 
 class Store(Protocol):
@@ -16,6 +25,89 @@ class Store(Protocol):
 
     def new_bucket(self) -> str:
         """Make an empty bucket; return its name."""
+
+
+class RunningAgent(Protocol):
+    """An agent as a process."""
+
+    @property
+    def name(self) -> str:
+        """The id of its node."""
+
+    @property
+    def said(self) -> str:
+        """All that it has logged so far."""
+
+
+A = TypeVar("A", bound=RunningAgent)
+
+
+class AgentCluster(Generic[A]):
+    """Agents, and the store between them, which they reach by `link`."""
+
+    limit_s: float
+
+    def __init__(self, agents: Sequence[A], properties: Path, link: Link) -> None:
+        self.agents = agents
+        self.properties = properties
+        self.link = link
+
+    def __getitem__(self, number: int) -> A:
+        return self.agents[number]
+
+    @property
+    def names(self) -> set[str]:
+        return {agent.name for agent in self.agents}
+
+    async def until(
+        self, condition: Callable[[], bool | Awaitable[bool]], what: str, limit_s: float | None = None
+    ) -> None:
+        """Wait for something to be so; AssertionError with what the agents said last if it does not."""
+        limit_s = limit_s or self.limit_s
+        try:
+            async with asyncio.timeout(limit_s):
+                while not await _now(condition):  # noqa: ASYNC110 - logs and programs have no event
+                    await asyncio.sleep(LOOK_EVERY_S)
+        except TimeoutError:
+            said = "\n".join(f"--- {agent.name}\n{agent.said[-4000:]}" for agent in self.agents)
+            raise AssertionError(f"{what}: not within {limit_s:g} s\n{said}") from None
+
+    async def until_said(self, number: int, text: str, limit_s: float | None = None) -> None:
+        """Wait until an agent has logged something."""
+        await self.until(lambda: text in self[number].said, f"agent {number} says {text!r}", limit_s)
+
+    async def files(self) -> set[str]:
+        """Return whose node files are in the bucket."""
+        seen = await wiring.look(wiring.Origins(self.properties, environ={}))
+        return {member.cluster_id for member in seen.members}
+
+    async def empty_bucket(self) -> None:
+        """Delete all node files."""
+        origins = wiring.Origins(self.properties, environ={})
+        async with origins.open_bucket(origins.read()) as bucket:
+            for entry in (await bucket.list(PREFIX)).entries:
+                await bucket.delete(entry.key)
+
+
+async def _now(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
+    """Return what is so now; a broker that does not answer says no."""
+    try:
+        found = condition()
+        return found if isinstance(found, bool) else await found
+    except BrokerError:
+        return False
+
+
+async def payloads(client: aiomqtt.Client, count: int, limit_s: float = 90.0) -> list[bytes]:
+    """Return the next `count` payloads."""
+    found: list[bytes] = []
+    async with asyncio.timeout(limit_s):
+        async for message in client.messages:
+            assert isinstance(message.payload, bytes)
+            found.append(message.payload)
+            if len(found) == count:
+                break
+    return found
 
 
 def write_settings(file: Path, store: Store, endpoint: str, **settings: str) -> None:

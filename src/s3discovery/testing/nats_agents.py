@@ -5,26 +5,23 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiomqtt
 
-from s3discovery import wiring
 from s3discovery.brokers.nats import jetstream
 from s3discovery.brokers.nats.access import Access
 from s3discovery.brokers.nats.monitoring import Monitor
 from s3discovery.brokers.nats.views import Meta
 from s3discovery.demo import child
-from s3discovery.errors import BrokerError
-from s3discovery.testing.clusters import PREFIX
+from s3discovery.testing.clusters import LOOK_EVERY_S, AgentCluster
 from s3discovery.testing.link import Link
 from s3discovery.testing.nats_server import NatsServer, absolute
 from s3discovery.wiring import Origins
 
 LIMIT_S = 90.0
-_LOOK_EVERY_S = 0.05
 
 
 class Agent:
@@ -69,6 +66,10 @@ class Agent:
         return process.returncode or 0, said.decode(errors="replace")
 
     @property
+    def name(self) -> str:
+        return self.server.name
+
+    @property
     def said(self) -> str:
         """All that it and its server have logged so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -94,36 +95,13 @@ class Agent:
             await child.end(self._process, limit_s=20.0)
 
 
-class Cluster:
-    """Nodes, their agents, and the store between them."""
+class Cluster(AgentCluster[Agent]):
+    """Servers of NATS, their agents, and the store between them."""
+
+    limit_s = LIMIT_S
 
     def __init__(self, servers: Sequence[NatsServer], properties: Path, link: Link) -> None:
-        self.properties = properties
-        self.link = link
-        self.agents = [Agent(server, properties) for server in servers]
-
-    def __getitem__(self, number: int) -> Agent:
-        return self.agents[number]
-
-    @property
-    def names(self) -> set[str]:
-        return {agent.server.name for agent in self.agents}
-
-    async def until(
-        self, condition: Callable[[], bool | Awaitable[bool]], what: str, limit_s: float = LIMIT_S
-    ) -> None:
-        """Wait for something to be so; AssertionError with what the agents said last if it does not."""
-        try:
-            async with asyncio.timeout(limit_s):
-                while not await _now(condition):  # noqa: ASYNC110 - logs and servers have no event
-                    await asyncio.sleep(_LOOK_EVERY_S)
-        except TimeoutError:
-            said = "\n".join(f"--- {agent.server.name}\n{agent.said[-4000:]}" for agent in self.agents)
-            raise AssertionError(f"{what}: not within {limit_s:g} s\n{said}") from None
-
-    async def until_said(self, number: int, text: str, limit_s: float = LIMIT_S) -> None:
-        """Wait until an agent has logged something."""
-        await self.until(lambda: text in self[number].said, f"agent {number} says {text!r}", limit_s)
+        super().__init__([Agent(server, properties) for server in servers], properties, link)
 
     async def until_formed(self, *numbers: int, count: int) -> None:
         """Wait until each of these agents says that all is well."""
@@ -155,18 +133,6 @@ class Cluster:
         async with jetstream.connect(agent.access, server, agent.access.app) as connection:
             return {each.wanted if each.is_settled else 0 for each in await connection.mqtt_streams()}
 
-    async def files(self) -> set[str]:
-        """Return whose node files are in the bucket."""
-        seen = await wiring.look(Origins(self.properties, environ={}))
-        return {member.cluster_id for member in seen.members}
-
-    async def empty_bucket(self) -> None:
-        """Delete all node files."""
-        origins = Origins(self.properties, environ={})
-        async with origins.open_bucket(origins.read()) as bucket:
-            for entry in (await bucket.list(PREFIX)).entries:
-                await bucket.delete(entry.key)
-
     async def connect(
         self, number: int, stack: AsyncExitStack, name: str, *, clean: bool = True
     ) -> aiomqtt.Client:
@@ -180,7 +146,7 @@ class Cluster:
                 try:
                     return await stack.enter_async_context(client)
                 except aiomqtt.MqttError:
-                    await asyncio.sleep(_LOOK_EVERY_S)
+                    await asyncio.sleep(LOOK_EVERY_S)
 
     async def end(self) -> None:
         """End all agents, and the servers beside them."""
@@ -188,11 +154,3 @@ class Cluster:
         for agent in self.agents:
             await agent.kill()
             await agent.server.kill()
-
-
-async def _now(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
-    try:
-        found = condition()
-        return found if isinstance(found, bool) else await found
-    except BrokerError:
-        return False

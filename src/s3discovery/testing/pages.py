@@ -62,7 +62,7 @@ class Agent:
 
 
 @asynccontextmanager
-async def agent(metadata: Mapping[str, str] = NO_METADATA, **settings: str) -> AsyncIterator[Agent]:
+async def agent(metadata: Mapping[str, str] = NO_METADATA, /, **settings: str) -> AsyncIterator[Agent]:
     """Run a node without a broker; with `metadata`, as of one whose broker can tell."""
     clock, bucket = SystemClock(), MemoryBucket(RealTime())
     cable = Cable(bucket)

@@ -6,21 +6,18 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiomqtt
 
-from s3discovery import wiring
 from s3discovery.demo import child
 from s3discovery.testing import clusters
-from s3discovery.testing.clusters import PREFIX, Store
+from s3discovery.testing.clusters import LOOK_EVERY_S, AgentCluster, Store
 from s3discovery.testing.link import Link
 from s3discovery.testing.rabbitmq import BIN, RabbitNode, RabbitNodes
 
 LIMIT_S = 120.0
-_LOOK_EVERY_S = 0.05
 
 
 class Agent:
@@ -63,6 +60,10 @@ class Agent:
             )
 
     @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
     def control(self) -> Path:
         return self.node.folder / "control"
 
@@ -96,38 +97,14 @@ class Agent:
             await child.end(self._process, limit_s=20.0)
 
 
-class Cluster:
-    """Nodes, their agents, and the store between them."""
+class Cluster(AgentCluster[Agent]):
+    """Nodes of RabbitMQ, their agents, and the store between them."""
+
+    limit_s = LIMIT_S
 
     def __init__(self, nodes: RabbitNodes, properties: Path, link: Link) -> None:
+        super().__init__([Agent(node, properties) for node in nodes.nodes], properties, link)
         self.nodes = nodes
-        self.properties = properties
-        self.link = link
-        self.agents = [Agent(node, properties) for node in nodes.nodes]
-
-    def __getitem__(self, number: int) -> Agent:
-        return self.agents[number]
-
-    @property
-    def names(self) -> set[str]:
-        return {node.name for node in self.nodes.nodes}
-
-    async def until(
-        self, condition: Callable[[], bool | Awaitable[bool]], what: str, limit_s: float = LIMIT_S
-    ) -> None:
-        """Wait for something to be so; AssertionError with what the agents said last if it does not."""
-        try:
-            async with asyncio.timeout(limit_s):
-                # Logs and programs have no event to wait for.
-                while not (found if isinstance(found := condition(), bool) else await found):  # noqa: ASYNC110
-                    await asyncio.sleep(_LOOK_EVERY_S)
-        except TimeoutError:
-            said = "\n".join(f"--- {agent.node.name}\n{agent.said[-3000:]}" for agent in self.agents)
-            raise AssertionError(f"{what}: not within {limit_s:g} s\n{said}") from None
-
-    async def until_said(self, number: int, text: str) -> None:
-        """Wait until an agent has logged something."""
-        await self.until(lambda: text in self[number].said, f"agent {number} says {text!r}")
 
     async def until_formed(self, *numbers: int, count: int) -> None:
         """Wait until each of these agents says that all is well."""
@@ -150,18 +127,6 @@ class Cluster:
         seen = await asyncio.gather(*(self.members(number) for number in numbers))
         return all(members == self.names for members in seen)
 
-    async def files(self) -> set[str]:
-        """Return whose node files are in the bucket."""
-        seen = await wiring.look(wiring.Origins(self.properties, environ={}))
-        return {member.cluster_id for member in seen.members}
-
-    async def empty_bucket(self) -> None:
-        """Delete all node files."""
-        origins = wiring.Origins(self.properties, environ={})
-        async with origins.open_bucket(origins.read()) as bucket:
-            for entry in (await bucket.list(PREFIX)).entries:
-                await bucket.delete(entry.key)
-
     async def connect(
         self, number: int, stack: AsyncExitStack, name: str, *, clean: bool = True
     ) -> aiomqtt.Client:
@@ -178,7 +143,7 @@ class Cluster:
                 try:
                     return await stack.enter_async_context(client)
                 except aiomqtt.MqttError:
-                    await asyncio.sleep(_LOOK_EVERY_S)
+                    await asyncio.sleep(LOOK_EVERY_S)
 
     async def end(self) -> None:
         """End all agents."""

@@ -1,5 +1,7 @@
 """Where credentials come from."""
 
+from collections.abc import Mapping
+
 from s3discovery.settings import kinds
 from s3discovery.settings.keys.key import Key
 
@@ -31,6 +33,17 @@ def show_access_key_id(text: str) -> str:
     looks_secret = any(char.islower() or char in "/+-_" for char in text)
     return f"{text[: _SHOWN_OF_A_SECRET if looks_secret else _SHOWN]}***"
 
+
+# What a type cannot do without, by its name.
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "access_key": ("credentials-access-key-id", "credentials-secret-access-key"),
+    "temporary_session": (
+        "credentials-access-key-id",
+        "credentials-secret-access-key",
+        "credentials-session-token",
+    ),
+    "assume_role": ("credentials-role-arn",),
+}
 
 CREDENTIALS: tuple[Key, ...] = (
     Key(
