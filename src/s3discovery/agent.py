@@ -199,7 +199,8 @@ class Agent:
         running = asyncio.ensure_future(self._run_child(discovery))
         try:
             await asyncio.wait({leaving, running}, return_when=asyncio.FIRST_COMPLETED)
-            return running.result() if running.done() else 0
+            async with self._leaving:  # a program may end as it leaves its cluster: that is to be finished
+                return 0 if self._left.is_set() else running.result()
         finally:
             leaving.cancel()
             running.cancel()

@@ -6,6 +6,7 @@ logged when it changes, and reported in the own file when it lasts.
 
 import asyncio
 import logging
+import math
 
 from s3discovery.brokers import Broker, Engine, Leaver
 from s3discovery.child import Child
@@ -14,6 +15,7 @@ from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError
 from s3discovery.formation.departures import Departures
 from s3discovery.formation.formation import Formation
+from s3discovery.membership import is_late
 from s3discovery.node import Report
 from s3discovery.running import ClusterState, Sight
 from s3discovery.topology import topology
@@ -52,7 +54,8 @@ class Driver:
         self.sight: Sight | None = None
         self._refused = ""
         self._refusals = 0  # one after the other
-        self._was_whole = False
+        self._has_joined = False
+        self._forget_s = -math.inf  # when a dead node may be forgotten again
         self._warned: frozenset[str] = frozenset()
 
     async def run(self) -> None:
@@ -161,20 +164,38 @@ class Driver:
         others = f" ({skipped} in the bucket skipped: no peers of this broker)" if skipped else ""
         names = ", ".join(repr(cluster_id) for cluster_id in sorted(missing))
         if not missing:
-            self._was_whole = True
+            self._has_joined = True
             return ClusterState(f"formed {there}{others}", is_whole=True, is_ready=True)
         return ClusterState(
-            f"incomplete {there}{others}, waiting for {names}", is_ready=self._has_joined(peers, missing)
+            f"incomplete {there}{others}, waiting for {names}", is_ready=self._belongs(peers, missing)
         )
 
-    def _has_joined(self, peers: int, missing: frozenset[str]) -> bool:
+    def _belongs(self, peers: int, missing: frozenset[str]) -> bool:
         """Tell whether who is missing is missing for others as well: then it is not this node that lacks.
 
-        An engine has joined once it is formed. Others have once they saw all, or some for a while."""
+        An engine belongs once it is formed. Others do once they saw all, or some while others stay away; or
+        when nobody else has refreshed his file as he should. From then on."""
         now_s = self._clock.monotonic_s()
-        since_s = [self._missed.get(name, now_s) for name in missing]
-        is_lasting = all(now_s - each >= _REPORT_MARGIN_S for each in since_s)
-        return self._formation is not None or self._was_whole or (len(missing) < peers and is_lasting)
+        is_lasting = any(now_s - self._missed.get(name, now_s) >= _REPORT_MARGIN_S for name in missing)
+        self._has_joined |= (len(missing) < peers and is_lasting) or self._are_late(missing)
+        return self._formation is not None or self._has_joined
+
+    def _are_late(self, names: frozenset[str]) -> bool:
+        """Tell whether none of these members has refreshed his file when he should have."""
+        discovery = self._discovery
+        settings, now_s, listed_s = discovery.settings, discovery.now_s, discovery.status.listed_s
+        if now_s is None or listed_s is None:
+            return False
+        listed_s_ago = self._clock.monotonic_s() - listed_s
+        return all(
+            is_late(
+                age_s=now_s - listed_s_ago - member.modified_s,
+                update_interval_s=settings.update_interval_s,
+                poll_interval_s=settings.poll_interval_s,
+            )
+            for member in discovery.peers
+            if member.cluster_id in names
+        )
 
     async def _report_missing(self, missing: frozenset[str]) -> None:
         now_s = self._clock.monotonic_s()
@@ -200,9 +221,12 @@ class Driver:
         )
         overdue = self._departures.overdue(forget_after_s=settings.forget_after_s, now_s=now_s)
         self._warned &= self._departures.since_s.keys()
-        if overdue and settings.forget_dead:
-            for name in await self._still_gone(overdue):
-                await self._forget(engine, name)
+        if settings.forget_dead:
+            if overdue and now_s >= self._forget_s:
+                # A refusal may last, and each try costs a listing.
+                self._forget_s = now_s + max(settings.poll_interval_s, _LISTING_LIMIT_S)
+                for name in await self._still_gone(overdue):
+                    await self._forget(engine, name)
             return
         for name in overdue:
             if name not in self._warned:

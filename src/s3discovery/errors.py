@@ -6,6 +6,7 @@
     ├── SettingsError                 wrong settings, all problems at once
     ├── CredentialsError              no credentials from the configured source
     ├── BrokerError                   the broker refused its peers, or does not answer
+    │   └── WrongTemplateError        a template of an output is wrong, whoever the members are
     ├── ServerError                   a server of ours, such as DNS, cannot listen
     ├── ControlError                  a running node that cannot be reached from its own machine
     └── BucketError                   the store refused, or could not be asked
@@ -74,6 +75,10 @@ class CredentialsError(DiscoveryError):
 
 class BrokerError(DiscoveryError):
     """The broker refused its peers, or does not answer."""
+
+
+class WrongTemplateError(BrokerError):
+    """A template of an output is wrong: no later try will go better."""
 
 
 class ServerError(DiscoveryError):

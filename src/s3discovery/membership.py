@@ -142,6 +142,13 @@ def postpone(problem: str, before: Reading | None) -> Reading:
     return Reading("", None, problem) if before is None else replace(before, problem=problem, etag="")
 
 
+def is_late(*, age_s: float, update_interval_s: float, poll_interval_s: float) -> bool:
+    """Tell whether a file of this age when it was listed had missed a refresh at such intervals.
+
+    A quarter of the interval, and the time until a refresh is listed, are allowed."""
+    return update_interval_s > 0 and age_s > 1.25 * update_interval_s + poll_interval_s
+
+
 def own_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
     """Return what s3discovery wrote, without the prefix; values that could break a line are dropped."""
     return {

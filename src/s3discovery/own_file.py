@@ -276,7 +276,7 @@ class OwnFile:
         return codec.encode(node_file, member.version)
 
     async def _put(self, body: bytes, over: str | None) -> Written:
-        said = {**self._member.metadata} | encode_report(self._member.report)
+        said = {**self._member.metadata} | encode_report(self._member.report, self._member.cluster_id)
         metadata = {membership.METADATA_PREFIX + key: value for key, value in said.items()}
         self._bodies.append(body)
         if self._writes_conditionally and over != _ANYTHING:

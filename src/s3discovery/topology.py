@@ -18,8 +18,8 @@ MISSING = "missing"
 SPLIT = "split"  # how a split cluster is announced
 _FORMED, _BLANK = "formed", "blank"
 _STATES = {_FORMED: True, _BLANK: False}
-# S3 takes 2 KB of metadata together. Where names do not fit, digests stand for them; of two halves of a
-# cluster of 500 all fit, and whoever misses more than that is missed by those he misses.
+# S3 takes 2 KB of metadata together. Where names do not fit, digests stand for them, as many as fit: enough
+# for any parts that a cluster of 500 falls into.
 _MISSING_LIMIT_BYTES = 1000
 _DIGESTS = "#"  # no name begins so
 _DIGESTS_LIMIT = 250
@@ -68,16 +68,22 @@ def _some(names: Sequence[str], between: str = ", ") -> str:
     return between.join((*names[:_NAMED], *([f"{rest} more"] if rest > 0 else [])))
 
 
-def encode_report(report: Report) -> dict[str, str]:
-    """Return the metadata that a report becomes; nothing for nothing."""
+def encode_report(report: Report, own_id: str) -> dict[str, str]:
+    """Return the metadata that a report of `own_id` becomes; nothing for nothing."""
     metadata = {}
     if report.is_formed is not None:
         metadata[STATE] = _FORMED if report.is_formed else _BLANK
     if report.missing:
         names = ",".join(quote(name, safe="") for name in sorted(report.missing))
-        digests = _DIGESTS + "".join(sorted(map(_digest, report.missing))[:_DIGESTS_LIMIT])
-        metadata[MISSING] = names if len(names) <= _MISSING_LIMIT_BYTES else digests
+        metadata[MISSING] = names if len(names) <= _MISSING_LIMIT_BYTES else _as_digests(report, own_id)
     return metadata
+
+
+def _as_digests(report: Report, own_id: str) -> str:
+    """Return as many as fit, round from the own one: of a pair at least one names the other then."""
+    own = _digest(own_id)
+    digests = sorted(map(_digest, report.missing), key=lambda digest: (digest < own, digest))
+    return _DIGESTS + "".join(digests[:_DIGESTS_LIMIT])
 
 
 def decode_report(metadata: Mapping[str, str]) -> Report:
@@ -122,11 +128,7 @@ def topology(members: Iterable[Member]) -> Topology:
     nothing is waited for."""
     members = tuple(members)
     by_id = {member.cluster_id: member.report for member in members}
-    able = {member.cluster_id for member in members if _can_tell(member)}
-    blank = {name for name, report in by_id.items() if report.is_formed is False}
-    # Beside brokers that can tell, one that cannot is seen by nobody, as far as anybody knows.
-    unsure = by_id.keys() - able if able else set()
-    placed = [name for name in sorted(by_id) if name not in blank and name not in unsure]
+    placed = [name for name, report in sorted(by_id.items()) if report.is_formed is not False]
     is_quiet = not any(report.missing for report in by_id.values())
     groups: list[set[str]] = [set(placed)] if placed and is_quiet else []
     for name in placed if not is_quiet else ():
@@ -136,7 +138,7 @@ def topology(members: Iterable[Member]) -> Topology:
         groups.append(merged)
     told = [group for group in groups if len(groups) == 1 or any(_tells(by_id[name]) for name in group)]
     silent = {name for group in groups if group not in told for name in group}
-    waiting = silent | blank | unsure
+    waiting = silent | {name for name, report in by_id.items() if report.is_formed is False}
     ordered = sorted((tuple(sorted(group)) for group in told), key=lambda group: (-len(group), group))
     gaps = [
         (name, other)
@@ -145,7 +147,8 @@ def topology(members: Iterable[Member]) -> Topology:
         if by_id[name].missing  # or every pair would be looked at, in clusters that are whole
         for other in sorted(by_id[name].missing.intersection(group) - {name})
     ]
-    return Topology(tuple(ordered), tuple(sorted(waiting)), tuple(gaps), bool(able) or not members)
+    is_told = not members or any(_can_tell(member) for member in members)
+    return Topology(tuple(ordered), tuple(sorted(waiting)), tuple(gaps), is_told)
 
 
 def _can_tell(member: Member) -> bool:

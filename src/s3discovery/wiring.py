@@ -69,20 +69,8 @@ class Origins:
         for key, nearest in unknown_keys(values):
             hint = f", is {nearest} meant?" if nearest else ""
             log.warning("unknown key ignored key=%r origin=%s%s", key, values[key].origin, hint)
-        if sources.looks_like_hivemq_4(values):
-            log.warning(
-                "bare durations are read as minutes, but the file looks like that of HiveMQ 4's extension, "
-                "where they are seconds: write compatibility:hivemq-4 into it, or compatibility:hivemq-3 if "
-                "minutes are meant file=%r sign=s3-endpoint-region",
-                str(self.file),
-            )
-        if "file-prefix" not in values:
-            log.warning(
-                "file-prefix is not set, so every object of the bucket is looked at: write file-prefix: and "
-                "a folder, or file-prefix: alone if that is meant"
-            )
-        for name in sources.unset_variables(values):
-            log.warning("variable is not in the file, so empty as HiveMQ 4 has it name=%r", name)
+        for key, remark in sources.remarks(values):
+            log.warning("%s %s", key, remark)
         settings, problems = None, list[Problem]()
         try:
             settings = parse(values)

@@ -22,7 +22,7 @@ CONFIGURATIONS = {case["name"]: case for case in GOLDEN["v3_configuration"]}
 SCALARS = {case["value"]: case for case in GOLDEN["scalars"]}
 
 # What each of the original's configurations lacks, since its authors left out what was not looked at.
-COMPLETION = {"file-expiration": "0", "update-interval": "0"}
+COMPLETION = {"file-prefix": "", "file-expiration": "0", "update-interval": "0"}
 SILENT_ZERO = "the original makes 0 of it, which switches expiry or refresh off; ours is a problem"
 BOTH_OR_NEITHER = "expiry without refresh kills the living, refresh without expiry keeps the dead"
 REGION_LIST = "the original knows a region by a list of 2016; we check the form alone"
@@ -144,7 +144,7 @@ def test_what_the_original_does_without_is_required(name: str) -> None:
     with pytest.raises(SettingsError) as caught:
         parse(values)
     missing = ["s3-bucket-region"] if name == "empty" else []
-    expected = [*missing, "s3-bucket-name", "file-expiration", "update-interval"]
+    expected = [*missing, "s3-bucket-name", "file-prefix", "file-expiration", "update-interval"]
     assert [problem.key for problem in caught.value.problems] == expected
 
 
@@ -194,7 +194,7 @@ def test_types_of_credentials(text: str) -> None:
 
 @pytest.mark.parametrize("text", SCALARS)
 def test_texts_of_hivemq_4_are_expanded(text: str) -> None:
-    assert expand(text, {"s3-bucket-name": "bkt", "file-prefix": text}) == SCALARS[text]["owner_String"]
+    assert expand(text, {"s3-bucket-name": "bkt", "file-prefix": text})[0] == SCALARS[text]["owner_String"]
 
 
 def test_every_listed_difference_is_a_golden_case() -> None:

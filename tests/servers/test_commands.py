@@ -257,7 +257,7 @@ class Place:
 
     async def plant_node(self, cluster_id: str, report: Report) -> None:
         """Write the file of a node of ours that reports so of its broker."""
-        metadata = {f"s3discovery-{name}": text for name, text in encode_report(report).items()}
+        metadata = {f"s3discovery-{name}": text for name, text in encode_report(report, "x").items()}
         async with self.bucket() as bucket:
             await bucket.put(PREFIX + cluster_id, body(cluster_id), metadata)
 

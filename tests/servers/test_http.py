@@ -209,7 +209,11 @@ class TestReaders:
     ) -> None:
         monkeypatch.setattr(api, "_READERS", 2)
         async with node() as own, AsyncExitStack() as readers:
-            found = [await readers.enter_async_context(stream(own)) for _ in range(3)]
+            found = [await readers.enter_async_context(stream(own)) for _ in range(2)]
+            async with own.session.get(own.base + "/v1/events") as answer:
+                assert answer.status == 503, "they have not read for long"
+            monkeypatch.setattr(api, "_READER_LEAST_S", 0.0)
+            found.append(await readers.enter_async_context(stream(own)))
             with pytest.raises(aiohttp.ClientError):
                 await found[0].until("never")
             await own.put("a")

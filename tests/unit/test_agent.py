@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -12,6 +13,7 @@ from s3discovery import codec
 from s3discovery.agent import Agent, Parts
 from s3discovery.brokers import Broker, Surroundings
 from s3discovery.bucket import Bucket, Stored, Written
+from s3discovery.child import Child
 from s3discovery.discovery import Discovery
 from s3discovery.errors import AddressError, BrokerError, Problem, SettingsError, UnreachableError
 from s3discovery.node import NO_METADATA, Address, NodeFile
@@ -68,6 +70,7 @@ class Machine:
         self.put_s: dict[str, float] = {}
         self.get_s: dict[str, float] = {}
         self.broker: RecordingBroker | None = RecordingBroker(port=1700, metadata={"key": "k"})
+        self.child: Ending | None = None
         self.settings = make_settings(cluster_id="a")
         self.problem: SettingsError | None = None
         self.mark = 0
@@ -97,6 +100,7 @@ class Machine:
                 find_address=self._find_address,
                 make_cluster_id=lambda: "generated",
                 clock=self.clock,
+                child=cast("Child | None", self.child),
             )
         )
 
@@ -504,6 +508,28 @@ class Leaving(RecordingBroker):
             raise self.refusal
 
 
+class Ending:
+    """A program that runs until it is told to end, and ends as one does that was killed."""
+
+    was_started = True
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def start(self) -> None:
+        return
+
+    async def exited(self) -> int:
+        await self.ended.wait()
+        return 143
+
+    def tell_to_stop(self) -> None:
+        self.ended.set()
+
+    async def stop(self) -> None:
+        return
+
+
 class TestLeaving:
     @asynccontextmanager
     async def running(self, machine: Machine) -> AsyncIterator[tuple[Leaving, Agent, asyncio.Task[int]]]:
@@ -531,6 +557,21 @@ class TestLeaving:
             broker.may_go.set()
             await asyncio.gather(*asking)
             assert broker.asked == 1
+            assert await task == 0
+        assert machine.bucket.keys == set()
+
+    async def test_a_program_that_ends_meanwhile_does_not_cut_it_off(self, machine: Machine) -> None:
+        """There are brokers that stop once they have left."""
+        machine.settings = make_settings(cluster_id="a", leave_on_stop="false")
+        machine.child = child = Ending()
+        async with self.running(machine) as (broker, agent, task):
+            asking = asyncio.create_task(agent.leave())
+            await machine.clock.settle()
+            child.ended.set()
+            await machine.clock.advance(1)
+            assert not task.done()
+            broker.may_go.set()
+            await asking
             assert await task == 0
         assert machine.bucket.keys == set()
 

@@ -16,6 +16,7 @@ from s3discovery.dns.directory import Directory
 from s3discovery.dns.following import Following, time_to_live_s
 from s3discovery.dns.responder import Responder
 from s3discovery.dns.zone import IP, Zone
+from s3discovery.errors import UnreachableError
 from s3discovery.network.names import Found
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
@@ -69,11 +70,11 @@ class TestDirectory:
         book = Book({"a": ("10.0.0.9", "2001:db8::1%2"), "b": ("::ffff:10.0.0.1",)})
         async with directory(book, clock, told) as own:
             own.mind({"a", "b"})
-            assert (own.addresses_of("a"), own.is_asking) == ((), True)
+            assert own.addresses_of("a") == ()
             await clock.settle()
             assert own.addresses_of("a") == ips("10.0.0.9", "2001:db8::1")
             assert own.addresses_of("b") == ips("10.0.0.1")
-            assert (own.is_asking, told.count) == (False, 2)
+            assert told.count == 2
             assert own.addresses_of("c") == ()
 
     async def test_a_good_answer_is_kept_for_a_while(self) -> None:
@@ -114,7 +115,6 @@ class TestDirectory:
                 await clock.advance(1)
                 if len(book.asked) > before:
                     asked_s.append(clock.monotonic_s() - 1)
-            assert not own.is_asking
             book.names["a"] = ("10.0.0.9",)
             await clock.advance(60)
             own.mind({"a"})
@@ -226,7 +226,18 @@ class TestFollowing:
         async with followed(("a", "host-a", 7800), book=book) as found:
             assert found.ask().rcode() == dns.rcode.SERVFAIL
         async with followed(("a", "host-a", 7800)) as found:
+            assert found.ask().rcode() == dns.rcode.SERVFAIL, "it was not found, but is a member"
+            await found.bucket.delete("nodes/a")
+            await found.next_poll()
             assert found.ask().rcode() == dns.rcode.NOERROR
+
+    async def test_a_name_that_failed_is_looked_up_again_without_a_poll(self) -> None:
+        book = Book()
+        async with followed(("a", "host-a", 7800), book=book) as found:
+            book.names["host-a"] = ("10.0.0.9",)
+            found.bucket.outage = UnreachableError("no answer")
+            await found.clock.advance(8)
+            assert found.texts() == {"10.0.0.9"}
 
     async def test_who_moved_to_another_name_is_not_where_it_was(self) -> None:
         book = Book({"old": ("10.0.0.9",)})

@@ -13,6 +13,7 @@ from s3discovery.bucket import Bucket, Entry, Listing, Stored, Written
 from s3discovery.credentials import Credentials
 from s3discovery.discovery import Discovery
 from s3discovery.doctor import Finding, Verdict, as_json, exit_code, worst
+from s3discovery.doctor.configuration import examine_configuration
 from s3discovery.doctor.diagnosis import Asked, diagnose, explain_denial, split_cure
 from s3discovery.doctor.examination import _Protocol
 from s3discovery.doctor.faults import FAULTS, report
@@ -38,6 +39,7 @@ from s3discovery.own_address import Located
 from s3discovery.s3.location import locate
 from s3discovery.settings.config import Secret
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
+from s3discovery.wiring import Origins
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "doctor.md"
@@ -484,3 +486,18 @@ class TestNeighbours:
 
         (found,) = await judge_address(own, make_settings(), {}, find)
         assert found.fault == fault
+
+
+def test_what_may_be_meant_otherwise_is_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "config.properties"
+    file.write_text(
+        "s3-bucket-region:us-east-1\ns3-bucket-name:bucket\nfile-prefix:${stagee}\nstage:prod/\n"
+        "file-expiration:360\nupdate-interval:180\n"
+    )
+    settings, findings = examine_configuration(Origins(file, (), {}))
+    assert settings is not None
+    doubts = [found for found in findings if found.fault == "doubtful-setting"]
+    assert [found.found.split()[0] for found in doubts] == ["file-prefix", "stagee"]
+    assert all(found.verdict is Verdict.WARNING and found.cure for found in doubts)
+    settings, findings = examine_configuration(Origins(file, ("file-prefix=nodes/",), {}))
+    assert [found.fault for found in findings if found.fault != "unknown-key"] == []

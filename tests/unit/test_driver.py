@@ -159,6 +159,31 @@ class TestReadiness:
             assert not driver.state.is_ready
             await stage.until(lambda: driver.state.is_ready, limit_s=15)
 
+    async def test_a_newcomer_takes_nobodys_readiness_away(self, stage: Stage) -> None:
+        broker = RecordingBroker()
+        broker.never_seen = frozenset({"dead", "new"})
+        async with (
+            stage.run(RecordingBroker(), "b"),
+            stage.run(RecordingBroker(), "dead"),
+            stage.run(broker, "a") as (_, driver),
+        ):
+            await stage.until(lambda: driver.state.is_ready, limit_s=20)
+            async with stage.run(RecordingBroker(), "new"):
+                await stage.until(lambda: "'new'" in driver.state.text)
+                assert driver.state.is_ready
+
+    async def test_who_starts_beside_the_dead_alone_is_ready_once_they_are_late(self, stage: Stage) -> None:
+        file = NodeFile("1", 0, "dead", Address("dead.example", 7800))
+        stage.store.plant("nodes/dead", codec.encode(file, "1"))
+        broker = RecordingBroker()
+        broker.never_seen = frozenset({"dead"})
+        async with stage.run(broker, "a") as (_, driver):
+            await stage.clock.advance(20)
+            assert driver.state.text == "incomplete 1/2, waiting for 'dead'"
+            assert not driver.state.is_ready
+            await stage.until(lambda: driver.state.is_ready, limit_s=25)
+            assert "'dead'" in driver.state.text, "its file is there still"
+
     async def test_the_larger_part_of_a_split_is_ready_and_of_two_alike_one(self, stage: Stage) -> None:
         brokers = {name: RecordingBroker() for name in "abc"}
         for name, broker in brokers.items():
@@ -306,6 +331,9 @@ class TestDepartures:
 
             engine.forget = refuse  # type: ignore[method-assign]
             await stage.clock.advance(90)
+            polls = driver._discovery.polls
+            await stage.clock.advance(60)
+            assert driver._discovery.polls - polls <= 60 / 5 + 60 / 10 + 1, "a refusal costs few listings"
             assert logged(caplog, "dead node could not be forgotten") == 1
             assert driver.state.text == "formed 1/1"
             engine.forget = forget  # type: ignore[method-assign]

@@ -398,13 +398,19 @@ HUGE = "{{ 'x' * 900000000 }}"
 AT_FIVE = "{%% if members | length == 5 %%}%s{%% endif %%}{{ own.id }}"  # more than are in the trial
 
 
-async def test_a_template_that_does_not_end_is_an_error_at_the_start(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(apart, "LIMIT_S", 2.0)
+async def test_a_template_that_does_not_end_is_an_error_at_the_start(place: Place) -> None:
     place.template.write_text(LOOP)
-    with pytest.raises(SettingsError, match=r"output-template: .*template.j2' took longer than 2 s"):
+    with pytest.raises(SettingsError, match=r"took more than 5 s of processor time .* look for loops"):
         await place.try_out()
+
+
+async def test_a_machine_without_time_is_no_error_of_the_settings(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(apart, "LIMIT_S", 0.001)
+    place.template.write_text("x")
+    await place.try_out()
+    assert "the machine is too busy" in caplog.text
 
 
 async def test_a_template_of_a_huge_value_is_an_error_at_the_start(place: Place) -> None:

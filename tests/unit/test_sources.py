@@ -8,9 +8,8 @@ from s3discovery.settings.sources import (
     FILE_LIMIT_BYTES,
     gather,
     load_properties,
-    looks_like_hivemq_4,
     read_properties,
-    unset_variables,
+    remarks,
 )
 
 
@@ -151,18 +150,30 @@ def test_a_file_of_the_extension_is_known_by_its_name_or_by_what_is_beside_it(tm
     conf = tmp_path / "extension" / "conf"
     named = gather(file=write(conf / "config.properties", "update-interval:180"), environ={})
     assert named["compatibility"] == Value("hivemq-4", "the name config.properties")
+    assert named["file-prefix"].text == "", "the extension does without"
+    link = tmp_path / "s3discovery.properties"
+    link.symlink_to(conf / "config.properties")
+    assert gather(file=link, environ={})["compatibility"].text == "hivemq-4", "however it is reached"
     file = write(conf / "s3discovery.properties", "update-interval:180")
     assert "compatibility" not in gather(file=file, environ={})
     for folder in (conf, conf.parent):
         descriptor = write(folder / "hivemq-extension.xml")
         assert gather(file=file, environ={})["compatibility"] == Value("hivemq-4", str(descriptor))
+        beside = write(tmp_path / "mine.properties", "update-interval:180")
+        assert "compatibility" not in gather(file=conf.parent / ".." / beside.name, environ={})
         descriptor.unlink()
     assert gather(file=None, environ={}) == {}
 
 
+def test_a_prefix_that_is_written_wrong_is_not_taken_for_none(tmp_path: Path) -> None:
+    file = write(tmp_path / "config.properties", "file-prefx:nodes/")
+    assert "file-prefix" not in gather(file=file, environ={})
+
+
 def test_what_says_the_unit_counts_whatever_the_file_is_called(tmp_path: Path) -> None:
     file = write(tmp_path / "config.properties", "compatibility:hivemq-3")
-    assert texts(gather(file=file, environ={})) == {"compatibility": "hivemq-3"}
+    found = gather(file=file, environ={})
+    assert found["compatibility"].text == "hivemq-3"
     file = write(tmp_path / "config.properties", "update-interval:180")
     for given in (
         gather(file=file, environ={"S3DISCOVERY_COMPATIBILITY": "hivemq-3"}),
@@ -178,9 +189,9 @@ def test_variables_are_expanded_by_the_file_itself_for_hivemq_4_alone(tmp_path: 
     file = write(tmp_path / "s3discovery.properties", *EXPANDED)
     assert texts(gather(file=file, environ={}))["file-prefix"] == "${stage}/${gone}nodes/"
     values = gather(file=file, environ={}, options=["compatibility=hivemq-4"])
-    assert values["file-prefix"] == Value("test-bkt/nodes/", str(file), ("stage", "gone"))
+    assert values["file-prefix"] == Value("test-bkt/nodes/", str(file), ("stage", "s3-bucket-name", "gone"))
     assert unknown_keys(values) == ()
-    assert unset_variables(values) == ("gone",)
+    assert [name for name, _ in remarks(values)] == ["gone"]
     # Ours and what was not written for HiveMQ stays as it is.
     values = gather(
         file=write(file, *EXPANDED, "command:x ${stage}"),
@@ -211,6 +222,14 @@ def test_variables_that_cannot_be_expanded_are_a_problem(tmp_path: Path, lines: 
     gather(file=file, environ={"S3_FILE_PREFIX": "nodes/"})
 
 
+def test_every_variable_on_the_way_is_known_and_told_if_it_is_nowhere(tmp_path: Path) -> None:
+    file = write(tmp_path / "config.properties", "file-prefix:${a}/${c}", "a:${b}/x", "b:y", "c:${zzz}/x")
+    values = gather(file=file, environ={})
+    assert values["file-prefix"].text == "y/x//x"
+    assert unknown_keys(values) == ()
+    assert [name for name, _ in remarks(values)] == ["zzz"]
+
+
 def test_a_secret_may_be_made_of_another(tmp_path: Path) -> None:
     lines = ("key:MARKED", "credentials-secret-access-key:${key}", "credentials-session-token:${key}2")
     values = gather(file=write(tmp_path / "config.properties", *lines), environ={})
@@ -222,7 +241,8 @@ IN_TWO_UNITS = {"file-expiration": "360", "update-interval": "180"}
 
 def looks(**named: str) -> bool:
     texts = IN_TWO_UNITS | {name.replace("_", "-"): text for name, text in named.items()}
-    return looks_like_hivemq_4({name: Value(text, "file") for name, text in texts.items()})
+    found = remarks({name: Value(text, "file") for name, text in texts.items()})
+    return "compatibility" in [name for name, _ in found]
 
 
 def test_a_guess_is_made_by_the_one_key_that_the_extension_alone_has() -> None:

@@ -35,36 +35,44 @@ class TestReport:
         ],
     )
     def test_what_was_written_is_read(self, report: Report) -> None:
-        assert decode_report(encode_report(report)) == report
+        assert decode_report(encode_report(report, "x")) == report
 
     def test_nothing_is_written_for_nothing(self) -> None:
-        assert encode_report(NO_REPORT) == {}
+        assert encode_report(NO_REPORT, "x") == {}
 
     def test_it_fits_into_metadata(self) -> None:
         for missing in ([f"node-{number:04d}" for number in range(1000)], ["a", "b" * 999, "ü" * 500, "z"]):
-            written = encode_report(Report(True, frozenset(missing)))
+            written = encode_report(Report(True, frozenset(missing)), "x")
             assert len(written[MISSING]) <= 1001
             assert decode_report(written).digests
 
     @pytest.mark.parametrize(
-        ("count", "form"), [(60, "ip-10-0-17-{}.eu-central-1.compute.internal"), (500, "n{}")]
+        ("count", "parts", "form"),
+        [
+            (60, 2, "ip-10-0-17-{}.eu-central-1.compute.internal"),
+            *((500, parts, "n{}") for parts in (2, 3, 7)),
+        ],
     )
-    def test_two_halves_that_do_not_see_each_other_are_found_whatever_their_names(
-        self, count: int, form: str
+    def test_parts_that_do_not_see_one_another_are_found_whatever_their_names(
+        self, count: int, parts: int, form: str
     ) -> None:
         names = [form.format(number) for number in range(count)]
-        halves = names[: count // 2], names[count // 2 :]
         members: dict[str, Member] = {}
-        for half, other in (halves, halves[::-1]):
-            report = decode_report(encode_report(Report(None, frozenset(other))))
-            assert report.digests
-            members |= {name: Member(name, ADDRESS, report=report) for name in half}
-        own = members.pop(names[0])
+        for part in range(parts):
+            own = names[part::parts]
+            for name in own:
+                report = decode_report(encode_report(Report(None, frozenset(names).difference(own)), name))
+                assert report.digests
+                members[name] = Member(name, ADDRESS, report=report)
+        observer = members.pop(names[0])
         told = spelled_out(members, names[0])
-        assert all(member.report.digests == frozenset() for member in told.values())
-        own = replace(own, report=Report(None, frozenset(halves[1])))
-        found = topology([own, *told.values()])
-        assert found.groups == tuple(sorted(tuple(sorted(half)) for half in halves))
+        assert all(not member.report.digests for member in told.values())
+        assert any(names[0] in member.report.missing for member in told.values())
+        missing = frozenset(names).difference(names[0::parts])
+        found = topology([replace(observer, report=Report(None, missing)), *told.values()])
+        assert {frozenset(group) for group in found.groups} == {
+            frozenset(names[part::parts]) for part in range(parts)
+        }
         assert found.gaps == ()
 
     def test_digests_of_nobody_say_nothing(self) -> None:
@@ -118,13 +126,13 @@ class TestTopology:
         assert not found.is_whole
         assert not found.is_split
 
-    def test_beside_brokers_that_can_tell_one_that_cannot_is_waited_for(self) -> None:
-        telling = [replace(member(name, None), metadata={"curve": "key"}) for name in ("a", "b")]
-        found = topology([*telling, member("c", None)])
-        assert found.waiting == ("c",)
-        assert found.groups == (("a", "b"),)
-        assert found.is_told
-        assert not found.is_whole
+    def test_one_report_does_not_decide_for_those_who_are_silent(self) -> None:
+        """Brokers without metadata: nothing is claimed of them, until one of them misses another."""
+        silent = [member(name, None) for name in "bcd"]
+        found = topology([member("a", None, "b"), *silent])
+        assert found.groups == (("a", "b", "c", "d"),)
+        assert found.gaps == (("a", "b"),)
+        assert found.waiting == ()
 
     def test_waiting(self) -> None:
         waiting = topology([member("a"), member("b"), member("c", False)])

@@ -212,6 +212,7 @@ def test_a_file_of_hivemq_4_works_as_it_is(tmp_path: Path, caplog: pytest.LogCap
         "file-expiration:0x20",
         "update-interval:010",
         "credentials-type:default",
+        "s3-endpoint:s3.amazonaws.com",
         "s3-endpoint-region:eu-central-1",
     )
     file = tmp_path / "config.properties"
@@ -219,6 +220,7 @@ def test_a_file_of_hivemq_4_works_as_it_is(tmp_path: Path, caplog: pytest.LogCap
     settings = Origins(file, (), {}).read()
     assert (settings.file_prefix, settings.file_version) == ("", "4")
     assert (settings.file_expiration_s, settings.update_interval_s) == (32, 8)
+    assert (settings.endpoint, settings.signing_region) == (None, "us-east-1"), "AWS, whatever else is said"
     (record,) = caplog.records
     assert "every object of the bucket" in record.getMessage()
 
@@ -245,7 +247,7 @@ def test_a_variable_that_is_nowhere_is_warned_of(tmp_path: Path, caplog: pytest.
         "file-expiration:360\nupdate-interval:180\n"
     )
     assert Origins(file, (), {}).read().file_prefix == "nodes/"
-    assert "'stage'" in caplog.text
+    assert "stage is a variable" in caplog.text
 
 
 def test_what_dns_needs_is_missed_before_anything_is_registered(

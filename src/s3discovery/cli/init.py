@@ -94,11 +94,12 @@ def _given(original: Path | None, options: Iterable[str]) -> dict[str, str]:
     for name in unknown:
         click.echo(f"left out: {_unknown(name)}", err=True)
     values = {name: value.text for name, value in found.items() if name in BY_NAME}
+    for name, remark in sources.remarks(found):
+        if name == "compatibility":  # once it is written down, nobody asks again
+            raise SettingsError([Problem(name, None, f"{remark} (-o compatibility=...)")], "settings")
+        click.echo(f"{name} {remark}", err=True)
     # The unit is written always: the file may get a name that is read as HiveMQ 4's.
-    always = {"compatibility": HIVEMQ_3}
-    if original is not None:  # what is missing in it has a meaning
-        always["file-prefix"] = ""
-    return always | values
+    return {"compatibility": HIVEMQ_3} | values
 
 
 def _unknown(name: str) -> str:
@@ -131,15 +132,11 @@ def _mend(values: dict[str, str], problems: Iterable[Problem]) -> None:
 
 
 def _problems(values: Mapping[str, str]) -> tuple[Problem, ...]:
-    """Return what is wrong with `values`; a new bucket wants a prefix of its own, be it an empty one."""
-    prefix = BY_NAME["file-prefix"]
-    cure = f"is missing; write for example {prefix.name}:{prefix.example}"
-    missing = () if prefix.name in values else (Problem(prefix.name, None, cure),)
     try:
         parse(values)
     except SettingsError as error:
-        return (*missing, *error.problems)
-    return missing
+        return error.problems
+    return ()
 
 
 def _ask(values: dict[str, str], name: str) -> None:

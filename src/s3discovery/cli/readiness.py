@@ -19,11 +19,14 @@ def ask_readiness(settings: Settings) -> tuple[bool, str]:
     if settings.http_port is None:
         cure = "is missing; --here asks the node there: write for example http-port:9119"
         raise SettingsError([Problem("http-port", None, cure)])
+    from s3discovery.http.token import token_of
+
+    token = token_of(settings)()
     asked = Address(_reached_at(settings.http_address), settings.http_port)
     # Never by way of a proxy, which urllib would take from the environment.
     connection = http.client.HTTPConnection(asked.host, asked.port, timeout=_LIMIT_S)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {token}"} if token else {})
         answer = json.loads(connection.getresponse().read(_ANSWER_LIMIT_BYTES))
         is_ready, reason = answer["ready"] is True, str(answer["reason"])
     except (OSError, http.client.HTTPException) as error:

@@ -6,6 +6,7 @@ are, and those that were not found the last time have threads of their own, so t
 
 import asyncio
 import ipaddress
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -67,9 +68,9 @@ class Directory:
         self._hosts: dict[str, _Host] = {}
 
     @property
-    def is_asking(self) -> bool:
-        """Whether there is a host of which nothing is known yet."""
-        return any(host.is_open for host in self._hosts.values())
+    def due_s(self) -> float:
+        """When the next look-up is due, by our monotonic clock; infinity if none is."""
+        return min((host.due_s for host in self._hosts.values() if host.task is None), default=math.inf)
 
     def addresses_of(self, name: str) -> tuple[IP, ...]:
         """Return what is known: while a look-up fails, what the last good one found."""

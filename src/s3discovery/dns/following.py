@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from dns.rdatatype import RdataType
 
-from s3discovery.clock import Clock
+from s3discovery.clock import Clock, sleep_unless
 from s3discovery.discovery import Discovery
 from s3discovery.dns.directory import Directory, FindsNames
 from s3discovery.dns.responder import Responder
@@ -58,7 +58,9 @@ class Following:
             directory = Directory(tasks, self._clock, self._due.set, self._make_names)
             tasks.create_task(self._await_listings(), name="dns-listings")
             while True:
-                await self._due.wait()
+                # Names are looked up again by their own time, whatever the polls do.
+                wait_s = max(0.0, directory.due_s - self._clock.monotonic_s())
+                await sleep_unless(self._clock, wait_s, self._due.wait())
                 self._due.clear()
                 members = self._discovery.members
                 directory.mind({member.address.host for member in members if _has_name(member)})
@@ -85,7 +87,7 @@ class Following:
             for member in sorted(members, key=lambda member: member.cluster_id)
         ]
         # "Nobody is there" would be untrue as long as it may turn out that somebody is.
-        is_known = any(node.addresses for node in nodes) or not directory.is_asking
+        is_known = any(node.addresses for node in nodes) or not any(map(_has_name, members))
         port = own.address.port if own is not None else None
         if (nodes, port, is_known) == self._told:
             return

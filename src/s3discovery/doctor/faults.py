@@ -34,6 +34,9 @@ def _warning(name: str, check: str, meaning: str, cure: str) -> Fault:
 _ALL = (
     _fault("wrong-setting", "configuration", "A setting is missing or wrong.", "{cure}"),
     _warning("unknown-key", "configuration", "A key means nothing, so its value has no effect.", "{cure}"),
+    _warning(
+        "doubtful-setting", "configuration", "A setting may be meant otherwise than it is read.", "{cure}"
+    ),
     _fault("no-credentials", "credentials", "The source that credentials-type names gives none.", "{cure}"),
     _warning(
         "keys-swapped",

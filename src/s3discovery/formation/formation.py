@@ -7,6 +7,7 @@ the pure module `founding`. What the claim says is not remembered: it is read ag
 import logging
 import random
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from s3discovery import schedule
@@ -100,7 +101,7 @@ class Formation:
     async def leave(self) -> None:
         """Take the engine out of its cluster, after having said so in the claim; the last removes that.
 
-        Raises BrokerError; then the engine stays where it is, and the next step mends the claim."""
+        Raises BrokerError; then the engine stays where it is, and the claim says so again."""
         self.recheck()
         try:
             why = await take_leave(self._claim, self._engine, self._outlook, is_member=self._is_formed)
@@ -113,7 +114,14 @@ class Formation:
                 self._claim.key,
                 why,
             )
-        await self._engine.leave()
+        try:
+            await self._engine.leave()
+        except BrokerError:
+            # At once: whoever is stopped now must not be counted among those who have left.
+            self.recheck()
+            with suppress(BrokerError):
+                await self.step()
+            raise
         self._forget()
 
     def _forget(self) -> None:

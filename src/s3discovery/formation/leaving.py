@@ -42,7 +42,10 @@ async def _others_stay(claim: Claim, engine: Engine, outlook: Outlook) -> bool |
     """Tell whether there are members besides this node and those that leave; None if that cannot be told."""
     me, leavers = outlook.me, set(claim.leavers)
     living = outlook.living - leavers - {me}
-    leaving = {leaver.cluster_id for leaver in leavers} - {process.cluster_id for process in living}
+    # Who said so and is gone, but counts for the broker still, was refused or did not get that far.
+    leaving = {leaver.cluster_id for leaver in leavers & outlook.living} - {
+        each.cluster_id for each in living
+    }
     try:
         if isinstance(engine, Roster):
             if await engine.members() - {me.cluster_id} - leaving:
@@ -63,7 +66,9 @@ def _await_joiners(claim: Claim, outlook: Outlook) -> None:
     done = outlook.gone(claim) | {outlook.me}
     joiners = [each for each in claim.joiners if each not in done]
     if joiners and claim.stage is not Stage.FORMED:
-        raise BrokerError(f"{joiners[0].cluster_id!r} is joining this node just now; leave again later")
+        raise BrokerError(
+            f"{joiners[0].cluster_id!r} has begun to join this node; leave when it has, or stop it first"
+        )
 
 
 def _with_me(claim: Claim, outlook: Outlook) -> Claim:

@@ -16,7 +16,8 @@ from s3discovery.observation.journal import Event
 
 _HEARTBEAT_S = 10.0  # so that what lies between does not take a silent stream for a dead one
 _WRITE_LIMIT_S = 30.0  # who takes nothing for so long is no reader any more
-_READERS = 64  # streams of events at a time; whoever comes then takes the place of the oldest
+_READERS = 64  # streams of events at a time
+_READER_LEAST_S = 300.0  # who has read for so long makes room for another; he comes back where he was
 _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
 _SNAPSHOT_EVENTS = 100
 _NUMBER_LIMIT = 18  # digits of the number in a Last-Event-ID
@@ -36,7 +37,7 @@ class Api:
         self._watching = watching
         self._token = token
         self._metrics = metrics
-        self._readers: list[web.Request] = []  # the oldest first
+        self._readers: list[tuple[web.Request, float]] = []  # and since when; the oldest first
 
     def routes(self) -> list[web.RouteDef]:
         """Return every route of the interface."""
@@ -57,9 +58,13 @@ class Api:
         return web.json_response({"alive": True})
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Tell whether the process does its work; 503 if not."""
+        """Tell whether the process does its work; 503 if not.
+
+        Why not names nodes, and may hold what a broker said: that is for who may ask the rest as well."""
         moment = self._watching.moment()
         ready, reason = is_ready(moment, is_node=moment.own is not None)
+        if not ready and not self._is_welcome(request):
+            reason = "not ready; why is told to who brings the token"
         return web.json_response({"ready": ready, "reason": reason}, status=200 if ready else 503)
 
     async def members(self, request: web.Request) -> web.Response:
@@ -104,10 +109,15 @@ class Api:
         A new reader is told the members, the status and the last events first, as one event `snapshot`."""
         if request.method == "HEAD":
             return web.Response(headers=_STREAM_HEADERS)
+        now_s = asyncio.get_running_loop().time()
         while len(self._readers) >= _READERS:
-            self._drop(self._readers.pop(0))
+            oldest, since_s = self._readers[0]
+            if now_s - since_s < _READER_LEAST_S:
+                return refusal(503, f"{_READERS} streams are open, and none for long; try again later")
+            del self._readers[0]
+            self._drop(oldest)
         response = web.StreamResponse(headers=_STREAM_HEADERS)
-        self._readers.append(request)
+        self._readers.append((request, now_s))
         try:
             await response.prepare(request)
             await self._stream(request, response)
@@ -116,8 +126,7 @@ class Api:
         except OSError:
             pass  # the reader has gone
         finally:
-            if request in self._readers:
-                self._readers.remove(request)
+            self._readers = [each for each in self._readers if each[0] is not request]
         return response
 
     @staticmethod

@@ -12,6 +12,7 @@ from aiohttp import web
 from s3discovery.network.callers import Places, caller_of
 
 IDLE_S = 10.0  # from the connection, or the last answer, to the end of the next request's header
+STALL_S = 10.0  # for a caller who does not read what he asked for
 BACKLOG = 64  # connections that the kernel holds for us, and so many are accepted at once
 _IN_ALL = 200  # of the 1,024 descriptors that a process mostly may have
 _EACH = 100  # one address may be a proxy's, with many people behind it
@@ -26,12 +27,13 @@ def places() -> Places:
 class Connection(web.RequestHandler):
     """A connection that has a place, or is ended before it is read from."""
 
-    __slots__ = ("_caller", "_places")
+    __slots__ = ("_caller", "_places", "_stalled")
 
     def __init__(self, server: web.Server, places: Places, **kwargs: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **kwargs)
         self._places = places
         self._caller: str | None = None
+        self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         peer = transport.get_extra_info("peername")
@@ -42,7 +44,22 @@ class Connection(web.RequestHandler):
         self._caller = caller
         super().connection_made(transport)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None:
+            self._stalled = asyncio.get_running_loop().call_later(STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._go_on()
+        super().resume_writing()
+
+    def _go_on(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._go_on()
         if self._caller is not None:
             self._places.leave(self._caller)
             self._caller = None

@@ -146,12 +146,13 @@ def document(*, with_metrics: bool) -> dict[str, Any]:
             "200": _json("It does.", _object(alive=_FLAG))}}},
         "/readyz": {"get": {"summary": "Whether it does its work", "security": [], "responses": {
             "200": _json("It does.", _object(ready=_FLAG, reason=_TEXT)),
-            "503": _json("It does not, and why.", _object(ready=_FLAG, reason=_TEXT))}}},
+            "503": _json("It does not. Why needs the token.", _object(ready=_FLAG, reason=_TEXT))}}},
         "/v1/members": {"get": _asked("The members", {"200": _json("All of them.", _named("Members"))})},
         "/v1/status": {"get": _asked("How all of it is", {"200": _json("So.", _named("Status"))})},
         "/v1/events": {"get": _asked(
             "What happens, as server-sent events: a `snapshot`, then one for each change",
-            {"200": {"description": "A stream.", "content": {"text/event-stream": {"schema": _TEXT}}}},
+            {"200": {"description": "A stream.", "content": {"text/event-stream": {"schema": _TEXT}}},
+             "503": _json("64 streams are open, none for five minutes; later.", _named("Error"))},
             parameters=[{"name": "Last-Event-ID", "in": "header", "required": False, "schema": _TEXT},
                         {"name": "last_event_id", "in": "query", "required": False, "schema": _TEXT}],
             **{"x-events": EVENTS})},

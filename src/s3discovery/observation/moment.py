@@ -5,6 +5,7 @@ from typing import Self
 
 from s3discovery.clock import Clock
 from s3discovery.discovery import Discovery, Status
+from s3discovery.membership import is_late
 from s3discovery.node import Member
 from s3discovery.running import ClusterState
 
@@ -64,9 +65,12 @@ class Moment:
     def is_late(self, member: Member) -> bool:
         """Tell whether `member` had missed a refresh at the last complete listing, if its interval is ours.
 
-        A quarter of the interval, and the time until the refresh is listed, are allowed. What was written
-        since, or could not be in an outage, nobody knows."""
+        What was written since, or could not be in an outage, nobody knows."""
         age_s, listed_s_ago = self.age_s(member), self.listed_s_ago
-        if age_s is None or listed_s_ago is None or not self.update_interval_s:
+        if age_s is None or listed_s_ago is None:
             return False
-        return age_s - listed_s_ago > 1.25 * self.update_interval_s + self.poll_interval_s
+        return is_late(
+            age_s=age_s - listed_s_ago,
+            update_interval_s=self.update_interval_s,
+            poll_interval_s=self.poll_interval_s,
+        )

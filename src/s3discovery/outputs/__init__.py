@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from s3discovery.child import Child
 from s3discovery.discovery import Discovery
-from s3discovery.errors import BrokerError, Problem, SettingsError
+from s3discovery.errors import BrokerError, Problem, SettingsError, WrongTemplateError
 from s3discovery.node import Member
 from s3discovery.outputs.apart import Template
 from s3discovery.outputs.file import OutputFile, send_signal
@@ -62,7 +62,8 @@ class Outputs:
     async def try_out(self) -> None:
         """Render every template for nodes that do not exist, which may take 10 s each, and write nothing.
 
-        Raises SettingsError with all that are wrong, each with its line."""
+        Raises SettingsError with all that are wrong, each with its line; one that could not be rendered for
+        another reason is tried again with the members."""
         async with asyncio.TaskGroup() as tasks:
             trials = [tasks.create_task(output.try_out()) for output in self._outputs]
         found = [trial.result() for trial in trials]
@@ -158,13 +159,15 @@ class _Output:
         self._failures = 0
 
     async def try_out(self) -> Problem | None:
-        """Return what is wrong with the template."""
+        """Return what is wrong with the template; what may pass, such as a busy machine, is logged."""
         try:
             async with self._turns:
                 await self._plan.template.try_out()
-        except BrokerError as error:
+        except WrongTemplateError as error:
             where = f" (set in {self._plan.origin})" if self._plan.origin else ""
             return Problem("output-template", None, f"{error}{where}")
+        except BrokerError as error:
+            self._telling.once(self.name, error)
         return None
 
     async def apply(self, roster: Roster) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from s3discovery.errors import BrokerError
-from s3discovery.outputs.render import REFUSED, make_request
+from s3discovery.errors import BrokerError, WrongTemplateError
+from s3discovery.outputs.render import CPU_LIMIT_S, REFUSED, make_request
 from s3discovery.outputs.template import OutputTemplate, read_source
 from s3discovery.presentation import Roster
 from s3discovery.program import without_secrets
@@ -100,8 +100,8 @@ class TemplateApart:
                 )
         except TimeoutError:
             raise BrokerError(
-                f"output-template {self._name!r} took longer than {LIMIT_S:g} s and was ended; "
-                "look for loops within loops"
+                f"output-template {self._name!r} took longer than {LIMIT_S:g} s and was ended, though it had "
+                "little of the processor: the machine is too busy"
             ) from None
         finally:
             if process.returncode is None:
@@ -113,8 +113,13 @@ class TemplateApart:
     def _checked(self, code: int | None, said: bytes) -> bytes:
         if code == 0:
             return said
+        if code == -signal.SIGXCPU:
+            raise WrongTemplateError(
+                f"output-template {self._name!r} took more than {CPU_LIMIT_S} s of processor time and was "
+                "ended; look for loops within loops"
+            )
         if code == REFUSED:
-            raise BrokerError(said.decode(errors="replace"))
+            raise WrongTemplateError(said.decode(errors="replace"))
         raise BrokerError(
             f"output-template {self._name!r} could not be rendered: its process ended with code {code}"
         )

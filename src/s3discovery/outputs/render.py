@@ -16,8 +16,9 @@ REFUSED = 3
 # Of data; the interpreter and its libraries have some 15 MiB besides. Two templates at a time (see Outputs)
 # and the agent must have room in what our units and manifests allow. 10,000 members take a third of this.
 MEMORY_LIMIT_BYTES = 64 * 1024 * 1024
-# Of processor time: whoever started us ends us sooner, unless he was killed meanwhile.
-CPU_LIMIT_S = 15
+# Of processor time. Less than whoever started us waits: so he can tell a template that loops from a machine
+# that has no time for it.
+CPU_LIMIT_S = 5
 
 
 def make_request(name: str, source: str, variables: dict[str, str], roster: Roster | None) -> bytes:
@@ -31,7 +32,10 @@ def main() -> int:
     """Do what the request says; return the exit code."""
     # Not the address space, which holds files that are mapped, too: how many is different everywhere.
     _limit(resource.RLIMIT_DATA, MEMORY_LIMIT_BYTES)
-    _limit(resource.RLIMIT_CPU, CPU_LIMIT_S)
+    _limit(resource.RLIMIT_CPU, CPU_LIMIT_S + 1)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    # Below the last limit, a signal of its own ends us, which tells why.
+    resource.setrlimit(resource.RLIMIT_CPU, (min(CPU_LIMIT_S, hard), hard))
     _limit(resource.RLIMIT_CORE, 0)
     request = json.loads(sys.stdin.buffer.read())
     try:

@@ -30,6 +30,7 @@ __all__ = [
     "unknown_keys",
 ]
 
+_AWS = "s3.amazonaws.com"
 _KEY_LIMIT_BYTES = 1024  # S3's limit for the key of an object
 _GENERATED_ID_BYTES = 64  # room for an id that is not set but generated
 _SHOWN_CHARS = 120  # of a wrong value in a report
@@ -192,6 +193,9 @@ def parse(values: Mapping[str, str | Value]) -> Settings:
                 )
             except kinds.WrongTextError as error:
                 problems.append(_problem(values, key.name, str(error)))
+    if found.get("endpoint") == _AWS:
+        # What the originals ship, and take for AWS in the bucket's region, whatever else is said.
+        found["endpoint"] = found["endpoint_region"] = None
     problems.extend(_contradictions(values, found))
     if problems:
         order = {key.name: place for place, key in enumerate(KEYS)}

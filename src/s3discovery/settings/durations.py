@@ -17,6 +17,7 @@ _UNITS_S = {
     "ms": Decimal("0.001"),
 }
 # \d is what Java's Character.digit takes: every decimal digit of Unicode. 40 digits: more is no number.
+_NO_OCTAL = re.compile(r"[+-]?0[0-9]+", re.ASCII)
 _NUMBER = re.compile(r"([+-]?)(\d{1,40}(?:\.\d{1,40})?)(ms|[smhd])?")
 
 
@@ -28,6 +29,8 @@ def read_minutes(text: str) -> float:
 def read_seconds(text: str) -> float:
     """Read a duration to seconds; a bare number is seconds, hexadecimal or octal as HiveMQ 4 reads it."""
     number = decode_long(text)
+    if number is None and _NO_OCTAL.fullmatch(text):
+        raise WrongTextError("write the number without a 0 before it: HiveMQ 4 reads it as octal, and fails")
     return _read_duration(text if number is None else str(number), bare="s", whole=True)
 
 

@@ -30,20 +30,21 @@ _LONG = re.compile(r"([+-]?)(0[xX]|#|0(?=\d))?([0-9a-fA-F]{1,40})", re.ASCII)
 _BASES = {"0x": 16, "#": 16, "0": 8, "": 10}
 
 
-def variables(text: str) -> tuple[str, ...]:
-    """Return the names that stand in `text` as `${name}`."""
-    return tuple(_VARIABLE.findall(text))
-
-
-def expand(text: str, texts: Mapping[str, str], *, hidden: Collection[str] = ()) -> str:
+def expand(
+    text: str, texts: Mapping[str, str], *, hidden: Collection[str] = ()
+) -> tuple[str, tuple[str, ...]]:
     """Return `text` with every `${name}` replaced by what `texts` has for it, that expanded as well.
 
-    An unknown name is replaced by nothing, as the extension does. Raises WrongTextError for a name that
-    leads back to itself, for one of the `hidden`, and for a text that grows without end."""
-    return _expand(text, texts, frozenset(hidden), ())
+    And the names that were met, in their order. An unknown name is replaced by nothing, as the extension
+    does. Raises WrongTextError for a name that leads back to itself, for one of the `hidden`, and for a text
+    that grows without end."""
+    met = dict[str, None]()
+    return _expand(text, texts, frozenset(hidden), (), met), tuple(met)
 
 
-def _expand(text: str, texts: Mapping[str, str], hidden: frozenset[str], way: tuple[str, ...]) -> str:
+def _expand(
+    text: str, texts: Mapping[str, str], hidden: frozenset[str], way: tuple[str, ...], met: dict[str, None]
+) -> str:
     parts, end, length = list[str](), 0, 0
     for found in _VARIABLE.finditer(text):
         name = found.group(1)
@@ -51,7 +52,8 @@ def _expand(text: str, texts: Mapping[str, str], hidden: frozenset[str], way: tu
             raise WrongTextError(f"write the value itself; ${{{name}}} leads back to itself")
         if name in hidden:
             raise WrongTextError(f"write another variable than ${{{name}}}, which is a secret")
-        inner = _expand(texts.get(name, ""), texts, hidden, (*way, name))
+        met[name] = None
+        inner = _expand(texts.get(name, ""), texts, hidden, (*way, name), met)
         parts += [text[end : found.start()], inner]
         length += len(inner)
         if length > _LENGTH_LIMIT:

@@ -13,8 +13,8 @@ from pathlib import Path
 import javaproperties
 
 from s3discovery.errors import Problem, SettingsError
-from s3discovery.settings.config import BY_NAME, KEYS, Value
-from s3discovery.settings.hivemq_4 import KEYS_4, expand, variables
+from s3discovery.settings.config import BY_NAME, KEYS, Value, nearest_key
+from s3discovery.settings.hivemq_4 import KEYS_4, expand
 from s3discovery.settings.keys import HIVEMQ_4
 from s3discovery.settings.kinds import WrongTextError
 
@@ -25,6 +25,7 @@ OPTION = "option -o"  # the origin of what was given so
 _DESCRIPTOR_4 = "hivemq-extension.xml"
 _FILE_4 = "config.properties"
 _KEY_4 = "s3-endpoint-region"
+_ABSENT = "not set"  # how the origin begins of what is taken for granted
 # What Kubernetes and Docker put into the environment beside a service that is called s3discovery.
 _SERVICE_VARIABLE = re.compile(r"S3DISCOVERY_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
@@ -107,9 +108,15 @@ def gather(*, file: Path | None, environ: Mapping[str, str], options: Sequence[s
         else:
             # Without its value: what was meant as one may be a secret.
             problems.append(Problem("-o", None, "write key=value, such as -o poll-interval=10s"))
+    values = in_file | others
+    sign = None if file is None else _sign_of_hivemq_4(file)
+    if sign is not None:
+        if "compatibility" not in values:
+            in_file["compatibility"] = Value(HIVEMQ_4, sign)
+        # The extension does without. Not if it is there, and written wrong: that would be another place.
+        if not any(nearest_key(name) == "file-prefix" for name in values if name not in BY_NAME):
+            in_file.setdefault("file-prefix", Value("", f"{_ABSENT}, with {sign}"))
     compatibility = (in_file | others).get("compatibility")
-    if file is not None and compatibility is None and (sign := _sign_of_hivemq_4(file)) is not None:
-        compatibility = in_file["compatibility"] = Value(HIVEMQ_4, sign)
     if compatibility is not None and compatibility.text == HIVEMQ_4:
         problems.extend(_expand(in_file, skip=others))
     if problems:
@@ -122,11 +129,11 @@ def _expand(values: dict[str, Value], skip: Container[str]) -> Iterator[Problem]
     texts = {name: value.text for name, value in values.items()}
     secrets = {key.name for key in KEYS if key.secret}
     for name in sorted(KEYS_4.intersection(values)):
-        if name in skip or not (found := variables(texts[name])):
+        if name in skip:
             continue
         origin = values[name].origin
         try:
-            text = expand(texts[name], texts, hidden=() if name in secrets else secrets)
+            text, found = expand(texts[name], texts, hidden=() if name in secrets else secrets)
         except WrongTextError as error:
             yield Problem(name, None, f"{error} (set in {origin})")
         else:
@@ -134,29 +141,39 @@ def _expand(values: dict[str, Value], skip: Container[str]) -> Iterator[Problem]
 
 
 def _sign_of_hivemq_4(file: Path) -> str | None:
-    """Return what tells that `file` is one of HiveMQ 4's extension; None if nothing does."""
-    folder = file.absolute().parent
-    for place in (folder, folder.parent):
+    """Return what tells that `file` is one of HiveMQ 4's extension; None if nothing does.
+
+    By whatever way it is named: the file itself counts, where a link leads to it."""
+    real = Path(os.path.realpath(file))
+    for place in (real.parent, real.parent.parent):
         if os.path.exists(place / _DESCRIPTOR_4):  # noqa: PTH110 - no error for what may not be looked at
             return str(place / _DESCRIPTOR_4)
-    return f"the name {_FILE_4}" if file.name == _FILE_4 else None
+    return f"the name {_FILE_4}" if _FILE_4 in (file.name, real.name) else None
 
 
-def looks_like_hivemq_4(values: Mapping[str, Value]) -> bool:
-    """Tell whether durations may be meant in HiveMQ 4's unit, though nothing says so for certain.
-
-    A guess: the two kinds of files have the same keys, but for one."""
-    return (
+def remarks(values: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+    """Yield what is right by itself and may be meant otherwise, as (key, what and the cure)."""
+    # A guess: HiveMQ 3's file and HiveMQ 4's have the same keys, but for one.
+    if (
         "compatibility" not in values
         and _KEY_4 in values
         and any(_has_two_meanings(*item) for item in values.items())
-    )
-
-
-def unset_variables(values: Mapping[str, Value]) -> tuple[str, ...]:
-    """Return the names that values refer to as `${name}`, and that are nowhere."""
+    ):
+        remark = (
+            f"bare durations are read as minutes, but {_KEY_4} is a key of HiveMQ 4's extension, where they "
+            "are seconds: write compatibility:hivemq-4, or compatibility:hivemq-3 if minutes are meant"
+        )
+        yield "compatibility", remark
+    prefix = values.get("file-prefix")
+    if prefix is not None and not prefix.text and (prefix.variables or prefix.origin.startswith(_ABSENT)):
+        remark = (
+            "is empty, so every object of the bucket is looked at: write file-prefix: and a folder, or "
+            "file-prefix: alone if that is meant"
+        )
+        yield "file-prefix", remark
     named = {name for value in values.values() for name in value.variables}
-    return tuple(sorted(named.difference(values)))
+    for name in sorted(named.difference(values)):
+        yield name, "is a variable that is not in the file, so empty as HiveMQ 4 has it: write a line for it"
 
 
 def _has_two_meanings(name: str, value: Value) -> bool:

@@ -61,6 +61,8 @@ class Agent {
   }
 
   async ask(path, signal, more = {}) {
+    // No header takes others, such as a quote that an editor made: the agent would not even be asked.
+    if (this.token && !/^[!-~]+$/.test(this.token)) throw new Refused();
     const headers = this.token ? { ...more, Authorization: `Bearer ${this.token}` } : more;
     const answer = await fetch(path, { headers, signal, cache: "no-store", redirect: "error" });
     if (answer.status === 401) throw new Refused();

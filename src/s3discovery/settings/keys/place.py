@@ -27,7 +27,7 @@ PLACE: tuple[Key, ...] = (
         "What the key of every node file begins with; empty: every object of the bucket is looked at. Also "
         "read from S3_FILE_PREFIX.",
         "hivemq/cluster/nodes/",
-        default="",
+        required=True,
     ),
     Key(
         "file-expiration",
