@@ -545,7 +545,7 @@ class TestWrongSettings:
         assert ended.code == 2
         for key in ("poll-interval", "bind-port", "update-interval"):
             assert f"\n  - {key}" in ended.err
-        assert "file-prefix is not set" in ended.err
+        assert "file-prefix: is missing" in ended.err
         assert await place.keys() == set()
 
     @pytest.mark.parametrize("key", ["bind_port", "amqtt_listen"])

@@ -235,6 +235,8 @@ def _arguments(folder: Path, ports: Mapping[str, int]) -> list[str]:
         "-master.telemetry=false",
         "-admin.ui=false",
         "-webdav=false",
+        # A bucket takes seven volumes. By itself it allows what the free disk would hold if all were full.
+        "-volume.max=10000",
     ]
 
 
