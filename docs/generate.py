@@ -131,7 +131,8 @@ def _http() -> Iterator[str]:
         "(Unix seconds). The data of each is JSON in one line. A reader that comes back with "
         "`Last-Event-ID`, or with `last_event_id` in the query, goes on where it was, or gets a `snapshot` "
         "if too much has happened since. At least every 10 s there is an event or a comment. 64 readers have "
-        "a place; one more ends the stream of the oldest. Another token in the file ends the streams of the "
+        "a place; one more ends the stream of the oldest, once that is five minutes old. Another token in "
+        "the file ends the streams of the "
         "last one."
     )
     yield ""
