@@ -11,6 +11,7 @@ from s3discovery.errors import SettingsError
 from s3discovery.settings import durations
 from s3discovery.settings.config import KEYS, Value, describe, parse
 from s3discovery.settings.java import java_system_properties
+from s3discovery.settings.kinds import MASK
 from s3discovery.settings.sources import gather, load_properties
 
 BASE = {
@@ -56,9 +57,9 @@ def test_any_text_is_a_setting_or_our_error(name: str, text: str, compatibility:
         assert "\n" not in str(error.problems[0])  # noqa: PT017 - either outcome is right
         return
     shown = {row.name: row.text for row in describe(settings, values)}
-    again = {key.name: found for key in KEYS if not key.secret and (found := shown[key.name]) is not None}
-    secrets = {key.name: values[key.name] for key in KEYS if key.secret and key.name in values}
-    assert parse(again | secrets) == settings
+    masked = {key: values[key] for key, found in shown.items() if found is not None and MASK in found}
+    again = {key: found for key, found in shown.items() if found is not None}
+    assert parse(again | masked) == settings
 
 
 @given(DURATION_S)
