@@ -1,6 +1,5 @@
 """Who a node is and where it listens: values only, always valid once made."""
 
-import ipaddress
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from s3discovery.errors import AddressError, CodecError
+from s3discovery.ip import IP, ip_of
 
 # Control characters, lone surrogates and line separators: they can end a line in a log, a terminal or a file.
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -52,19 +52,16 @@ class Address:
         """Whether the host is an IP address or a well-formed DNS name.
 
         Only such an address may reach a command line, a configuration file or a socket."""
-        try:
-            self.ip  # noqa: B018 - asked for its error
-        except ValueError:
-            return len(self.host) <= _HOST_NAME_LIMIT and _HOST_NAME.fullmatch(self.host) is not None
-        return True
+        is_short = len(self.host) <= _HOST_NAME_LIMIT
+        return self.ip is not None or (is_short and _HOST_NAME.fullmatch(self.host) is not None)
 
     @property
-    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-        """The host as an IP address, brackets removed; raises ValueError for a name."""
+    def ip(self) -> IP | None:
+        """The host as an IP address, brackets removed; None for a name, or an interface of no name."""
         bare = self.host[1:-1] if self.host.startswith("[") and self.host.endswith("]") else self.host
-        ip = ipaddress.ip_address(bare)
-        if ip.version == 6 and ip.scope_id is not None and _ZONE.fullmatch(ip.scope_id) is None:
-            raise ValueError(f"{ip.scope_id!r} is not an interface")
+        ip = ip_of(bare)
+        if ip is not None and ip.version == 6 and ip.scope_id is not None:
+            return ip if _ZONE.fullmatch(ip.scope_id) is not None else None
         return ip
 
     def __str__(self) -> str:

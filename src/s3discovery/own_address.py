@@ -5,7 +5,6 @@ link-local, wildcard and Docker's own bridge are refused. The system is asked th
 """
 
 import fcntl
-import ipaddress
 import json
 import logging
 import socket
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from s3discovery.errors import AddressError, Problem, SettingsError
+from s3discovery.ip import ip_of
 from s3discovery.node import NO_METADATA, Address
 from s3discovery.settings.config import Settings
 from s3discovery.settings.hosts import is_wildcard
@@ -155,9 +155,8 @@ async def _ask_ec2(host: Host, base: str) -> str:
 
 def _refusal(host: Host, found: str, bound: str | None) -> str | None:
     """Return why peers cannot dial an address that was found out, or None if they can."""
-    try:
-        ip = ipaddress.ip_address(found)
-    except ValueError:
+    ip = ip_of(found)
+    if ip is None:
         return "which is no IP address"
     kinds = {
         "loopback": ip.is_loopback,

@@ -5,7 +5,6 @@ command line, in a variable, and in a line of a configuration file: it holds no 
 sign that a program gives a meaning to, and does not begin like an option or a path.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from s3discovery.errors import BrokerError
+from s3discovery.ip import ip_of
 from s3discovery.node import INCARNATION, Address, Member
 
 ENVIRONMENT_PREFIX = "S3DISCOVERY_"
@@ -46,7 +46,7 @@ class Shown:
     @property
     def is_ip(self) -> bool:
         """Whether the host is an IP address, not a name."""
-        return _ip(self.host) is not None
+        return ip_of(self.host) is not None
 
     @property
     def is_named(self) -> bool:
@@ -191,7 +191,7 @@ def document(roster: Roster, change: Turnover | None = None) -> dict[str, Any]:
 def _show_host(address: Address) -> str:
     if not address.is_dialable:
         raise BrokerError(f"host {address.host!r} is neither an IP address nor a host name")
-    ip = _ip(address.host)
+    ip = address.ip
     if ip is None:
         return address.host
     if ip.version == 6 and ip.scope_id is not None:
@@ -199,10 +199,3 @@ def _show_host(address: Address) -> str:
     if ip.is_unspecified or ip.is_multicast:
         raise BrokerError(f"host {address.host!r} is the address of nobody")
     return str(ip)
-
-
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return Address(host, 1).ip
-    except ValueError:
-        return None

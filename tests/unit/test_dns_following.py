@@ -15,8 +15,9 @@ from s3discovery.discovery import Discovery
 from s3discovery.dns.directory import Directory
 from s3discovery.dns.following import Following, time_to_live_s
 from s3discovery.dns.responder import Responder
-from s3discovery.dns.zone import IP, Zone
+from s3discovery.dns.zone import Zone
 from s3discovery.errors import UnreachableError
+from s3discovery.ip import IP
 from s3discovery.network.names import Found
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
@@ -121,6 +122,25 @@ class TestDirectory:
             await clock.settle()
             assert own.addresses_of("a") == ips("10.0.0.9")
         assert asked_s == [0, 5, 15, 35, 75, 135, 195, 255]
+
+    async def test_after_a_good_answer_a_failure_is_the_first_again(self) -> None:
+        clock, books = FakeClock(), [Book() for _ in range(3)]
+        new, known, failing = books
+        remaining = iter(books)
+        async with asyncio.TaskGroup() as tasks:
+            own = Directory(tasks, clock, Told(), lambda threads: next(remaining))
+            for wait_s in (5, 10):
+                own.mind({"a"})
+                await clock.advance(wait_s)
+            failing.names["a"] = ("10.0.0.9",)
+            own.mind({"a"})
+            await clock.advance(30)
+            assert own.addresses_of("a") == ips("10.0.0.9")
+            own.mind({"a"})
+            await clock.settle()
+            assert own.due_s == clock.monotonic_s() + 5
+            own.mind(())
+        assert [len(book.asked) for book in (new, known, failing)] == [1, 1, 2]
 
     async def test_a_look_up_under_way_is_not_begun_again_and_ends_with_the_name(self) -> None:
         clock, book = FakeClock(), Book(silent={"a"})

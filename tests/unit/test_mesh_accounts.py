@@ -90,12 +90,12 @@ def test_what_comes_back_after_a_pause_is_told_at_once() -> None:
 def test_a_member_with_an_ip_address_is_dialled_there(host: str, endpoint: str) -> None:
     peer = read_peer(Member("b", Address(host, 7800), {"curve": KEY}))
     assert peer == ("b", KEY, Address(host, 7800))
-    assert peer.ip is not None
-    assert endpoint_of(peer.ip, peer.address.port) == endpoint
+    assert peer.address.ip is not None
+    assert endpoint_of(peer.address.ip, peer.address.port) == endpoint
 
 
 def test_a_member_with_a_name_has_to_be_looked_up() -> None:
-    assert read_peer(Member("b", Address("node-1.example.com", 7800), {"curve": KEY})).ip is None
+    assert read_peer(Member("b", Address("node-1.example.com", 7800), {"curve": KEY})).address.ip is None
 
 
 @pytest.mark.parametrize(

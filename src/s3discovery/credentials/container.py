@@ -1,6 +1,5 @@
 """credentials-type:container: the role of an ECS task or, by EKS Pod Identity, of a pod."""
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from s3discovery.credentials.files import WatchedFile
 from s3discovery.credentials.issued import read_issued, read_object
 from s3discovery.credentials.renewal import Issued
 from s3discovery.errors import CredentialsError
+from s3discovery.ip import ip_of
 
 SOURCE = "container"
 ECS_URL = "http://169.254.170.2"
@@ -79,8 +79,7 @@ class ContainerRole:
 
 
 def _may_be_plain(host: str) -> bool:
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
+    ip = ip_of(host)
+    if ip is None:
         return host == "localhost"
     return ip.is_loopback or str(ip) in _LINK_LOCAL

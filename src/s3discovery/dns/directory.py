@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from s3discovery.clock import Clock
-from s3discovery.dns.zone import IP, unmapped
+from s3discovery.ip import IP, unmapped
 from s3discovery.network.names import Found
 
 # A name that nobody answers for takes a thread for as long as the system tries. Of new names nobody knows

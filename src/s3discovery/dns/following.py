@@ -14,7 +14,8 @@ from s3discovery.clock import Clock, sleep_unless
 from s3discovery.discovery import Discovery
 from s3discovery.dns.directory import Directory, FindsNames
 from s3discovery.dns.responder import Responder
-from s3discovery.dns.zone import IP, Node, Zone, fit_to_publish, unmapped
+from s3discovery.dns.zone import Node, Zone, fit_to_publish
+from s3discovery.ip import IP, unmapped
 from s3discovery.network.names import Names
 from s3discovery.node import Member
 
@@ -124,15 +125,9 @@ class Following:
 
 def _has_name(member: Member) -> bool:
     """Tell whether a look-up is needed, and allowed."""
-    try:
-        member.address.ip  # noqa: B018 - asked for its error
-    except ValueError:
-        return member.address.is_dialable
-    return False
+    return member.address.ip is None and member.address.is_dialable
 
 
 def _addresses_of(member: Member, directory: Directory) -> tuple[IP, ...]:
-    try:
-        return (unmapped(member.address.ip),)
-    except ValueError:
-        return directory.addresses_of(member.address.host)
+    ip = member.address.ip
+    return directory.addresses_of(member.address.host) if ip is None else (unmapped(ip),)

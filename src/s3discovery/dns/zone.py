@@ -22,7 +22,8 @@ import dns.name
 import dns.reversename
 from dns.rdatatype import RdataType
 
-IP = ipaddress.IPv4Address | ipaddress.IPv6Address
+from s3discovery.ip import IP, unmapped
+
 Records = Mapping[int, tuple[bytes, ...]]
 """The records of a name by type, each as on the wire after its TTL: two bytes of length, and the data."""
 
@@ -52,14 +53,6 @@ def label_of(cluster_id: str) -> str:
         return cluster_id
     digest = hashlib.sha256(cluster_id.encode()).digest()[:10]
     return f"n--{base64.b32encode(digest).decode().lower()}"
-
-
-def unmapped(ip: IP) -> IP:
-    """Return the IPv4 address that an IPv6 one stands for (::ffff:10.0.0.1), and any other without its
-    interface, which means nothing to another machine."""
-    if ip.version == 4:
-        return ip
-    return ip.ipv4_mapped or ipaddress.IPv6Address(int(ip))
 
 
 def fit_to_publish(addresses: Iterable[IP], *, with_loopback: bool) -> tuple[IP, ...]:

@@ -119,9 +119,9 @@ async def judge_address(
         return [report("no-address", str(own))]
     shown = f"{own.address} ({own.origin})"
     findings = list(_taken(own.address, settings.cluster_id, alive, shown))
-    try:
+    if own.address.ip is not None:
         addresses: tuple[str, ...] = (str(own.address.ip),)
-    except ValueError:
+    else:
         try:
             addresses = await find_addresses(own.address.host)
         except OSError as error:
@@ -174,11 +174,9 @@ def _kind(addresses: Iterable[str]) -> str:
 def _of_other_kind(kind: str, members: Iterable[Member]) -> Iterable[str]:
     """Yield the addresses that are public where this one is private, or the other way round."""
     for member in members:
-        try:
-            other = _kind([str(member.address.ip)])
-        except ValueError:
-            continue  # a name: where it leads may depend on who asks
-        if {kind, other} == {"private", "public"}:
+        # Where a name leads may depend on who asks.
+        ip = member.address.ip
+        if ip is not None and {kind, _kind([str(ip)])} == {"private", "public"}:
             yield repr(str(member.address))
 
 
@@ -215,10 +213,7 @@ async def _dial_peer(address: Address, find_addresses: FindAddresses, clock: Clo
         return "no address"
     try:
         async with asyncio.timeout(_PEER_LIMIT_S):
-            try:
-                hosts: tuple[str, ...] = (str(address.ip),)
-            except ValueError:
-                hosts = await find_addresses(address.host)
+            hosts = (str(address.ip),) if address.ip is not None else await find_addresses(address.host)
             began_s = clock.monotonic_s()
             connection = await dial(hosts[0], address.port)
             connection.close()

@@ -6,13 +6,14 @@ a token: where one is set, it alone decides, whatever name a proxy or Prometheus
 """
 
 import hmac
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from aiohttp import web
+
+from s3discovery.ip import ip_of
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def _raw(text: str) -> bytes:
 def _is_foreign(request: web.Request) -> str | None:
     """Return why the request cannot be from a page of ours or a program, or None."""
     host = _host_of(f"//{request.headers.get('Host', '')}")
-    if host is None or not (_is_ip(host) or host == _OWN_NAME):
+    if host is None or (ip_of(host) is None and host != _OWN_NAME):
         return "this host name is not ours; ask by address, or as localhost, or set http-token"
     origin = request.headers.get("Origin")
     if origin is not None and _place_of(origin) != request.headers.get("Host", "").lower():
@@ -135,11 +136,3 @@ def _host_of(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -1,10 +1,10 @@
 """The members as targets of Prometheus' http_sd. Pure."""
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from typing import Any
 
+from s3discovery.ip import unmapped
 from s3discovery.node import Address, Member
 
 _LOCAL_NAME = "localhost"
@@ -31,24 +31,14 @@ def targets(members: Iterable[Member], own: Member | None, port: int | None = No
 def _is_fit(address: Address, *, with_loopback: bool) -> bool:
     if not address.is_dialable or (_is_loopback(address) and not with_loopback):
         return False
-    ip = _ip(address)
-    if ip is None:
+    if address.ip is None:
         return _NUMBER.fullmatch(address.host.rstrip(".").rpartition(".")[2]) is None
+    ip = unmapped(address.ip)
     return not (ip.is_unspecified or ip.is_multicast or ip.is_link_local)
 
 
 def _is_loopback(address: Address) -> bool:
-    ip = _ip(address)
-    if ip is not None:
-        return ip.is_loopback
+    if address.ip is not None:
+        return unmapped(address.ip).is_loopback
     name = address.host.lower().rstrip(".")
     return name == _LOCAL_NAME or name.endswith(f".{_LOCAL_NAME}")
-
-
-def _ip(address: Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address, an IPv4 one in IPv6's clothes as what it is; None for a name."""
-    try:
-        ip = address.ip
-    except ValueError:
-        return None
-    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip

@@ -12,8 +12,9 @@ from typing import Final
 import zmq
 from zmq.utils import z85
 
+from s3discovery.ip import IP
 from s3discovery.mesh import wire
-from s3discovery.mesh.peer import IpAddress, Peer, endpoint_of
+from s3discovery.mesh.peer import Peer, endpoint_of
 from s3discovery.mesh.wire import Frame, Message, WireError
 
 HANDSHAKE_MS: Final = 1000  # a stranger is held for less than this by the gate of its peer
@@ -103,16 +104,16 @@ class Link:
         socket.curve_publickey = keys.public
         socket.curve_secretkey = keys.secret
         socket.curve_serverkey = bytes.fromhex(self.peer.key)
-        if (ip := self.peer.ip) is not None:
+        if (ip := self.peer.address.ip) is not None:
             self._dial(ip)
 
-    def _dial(self, ip: IpAddress) -> None:
+    def _dial(self, ip: IP) -> None:
         self.socket.ipv6 = ip.version == 6
         endpoint = endpoint_of(ip, self.peer.address.port)
         self.socket.connect(endpoint)
         self._endpoint = endpoint
 
-    def connect(self, ip: IpAddress, now_s: float) -> None:
+    def connect(self, ip: IP, now_s: float) -> None:
         """Find the peer at `ip` from now on. Raises zmq.ZMQError.
 
         What the socket still holds for the address before is lost, and counted so by the peer."""

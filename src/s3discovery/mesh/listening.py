@@ -55,7 +55,7 @@ async def _endpoint(host: str, port: int, find: FindAddresses) -> tuple[bool, st
         ip = Address(host, port or 1).ip
     except AddressError as error:
         raise BrokerError(f"bind-address is wrong: {error}") from error
-    except ValueError:
+    if ip is None:
         ip = ipaddress.ip_address(await _resolve(host, find))
     return ip.version == 6, endpoint_of(ip, suffix)
 

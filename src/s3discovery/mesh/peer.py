@@ -4,14 +4,13 @@ A public key travels as hexadecimal digits in the metadata of the node file.
 """
 
 import re
-from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
 
 from s3discovery.errors import BrokerError
+from s3discovery.ip import IP
 from s3discovery.node import Address, Member
 
 KEY_METADATA: Final = "curve"
-IpAddress = IPv4Address | IPv6Address
 _KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -26,16 +25,8 @@ class Peer(NamedTuple):
     key: str
     address: Address
 
-    @property
-    def ip(self) -> IpAddress | None:
-        """Its IP address; None where it has a name, which is to be looked up first."""
-        try:
-            return self.address.ip
-        except ValueError:
-            return None
 
-
-def endpoint_of(ip: IpAddress, port: int | str) -> str:
+def endpoint_of(ip: IP, port: int | str) -> str:
     """Return the ZeroMQ endpoint of an IP address and a port."""
     return f"tcp://[{ip}]:{port}" if ip.version == 6 else f"tcp://{ip}:{port}"
 

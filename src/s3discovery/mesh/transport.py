@@ -200,7 +200,7 @@ class Mesh:
         self._links[peer.key] = link
         self._watch(link.socket, link)
         link.tend(self._now_s())
-        if peer.ip is None:
+        if peer.address.ip is None:
             name = f"dial {peer.cluster_id!r}"
             self._dialling[link] = self._tasks.create_task(dial(link, self._find_addresses), name=name)
         log.info("mesh.connecting peer=%r address=%s", peer.cluster_id, peer.address)

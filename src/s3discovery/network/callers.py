@@ -3,9 +3,10 @@
 This machine is not counted as others are: its broker, its probes and its page get through whatever others do.
 """
 
-import ipaddress
 import logging
 from collections import Counter
+
+from s3discovery.ip import ip_of, unmapped
 
 log = logging.getLogger(__name__)
 
@@ -17,15 +18,13 @@ def caller_of(address: str) -> str | None:
     """Return who asks from an IP address: this machine, an IPv4 address, or a network of IPv6.
 
     None if it is no address. Link-local addresses of all machines are in one network, so each counts."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
+    ip = ip_of(address)
+    if ip is None:
         return None
-    if isinstance(ip, ipaddress.IPv6Address):
-        ip = ip.ipv4_mapped or ip
+    ip = unmapped(ip)
     if ip.is_loopback:
         return LOCAL
-    if isinstance(ip, ipaddress.IPv4Address) or ip.is_link_local:
+    if ip.version == 4 or ip.is_link_local:
         return str(ip)
     return f"{ip.exploded[:_NETWORK_CHARS]}::/64"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from s3discovery.errors import Problem, SettingsError
+from s3discovery.ip import IP, ip_of
 from s3discovery.settings.kinds import Secret
 
 _PORTS = {"http": 80, "https": 443}
@@ -80,7 +81,7 @@ def _goes_direct(host: str, port: int, environ: Mapping[str, str]) -> bool:
     """Tell whether `host` is this machine or its metadata, or NO_PROXY names it."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    address = _ip(host)
+    address = ip_of(host)
     if address is not None and any(_holds(network, address) for network in _NEVER):
         return True
     _, text = _lookup("no_proxy", environ)
@@ -92,7 +93,7 @@ def _covers(entry: str, host: str, port: int) -> bool:
     it, each with or without a port."""
     if entry == "*":
         return True
-    address = _ip(host)
+    address = ip_of(host)
     for name, of_port in _readings(entry.lower()):
         if of_port is not None and of_port != port:
             continue
@@ -116,15 +117,8 @@ def _readings(entry: str) -> Iterator[tuple[str, int | None]]:
         yield host, int(port) if port else None
 
 
-def _holds(text: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _holds(text: str, address: IP) -> bool:
     try:
         return address in ipaddress.ip_network(text, strict=False)
     except ValueError:
         return False
-
-
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

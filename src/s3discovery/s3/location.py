@@ -1,6 +1,5 @@
 """Where a bucket is: from region, name and endpoint to the URL of every key."""
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from s3discovery.aws.regions import (
     s3_host,
 )
 from s3discovery.errors import Problem, SettingsError
+from s3discovery.ip import ip_of
 
 if TYPE_CHECKING:
     from s3discovery.aws.arns import AccessPoint
@@ -171,7 +171,7 @@ def _check_name(bucket: str) -> None:
 def _check_access_point(wish: Wish, authority: str) -> None:
     if wish.path_style:
         raise _wrong("s3-path-style-access", "true", "leave it out: access points are reached by host alone")
-    if _is_ip(urlsplit(f"//{authority}").hostname or ""):
+    if ip_of(urlsplit(f"//{authority}").hostname or "") is not None:
         raise _wrong("s3-endpoint", wish.endpoint or "", "write a host name: access points stand before it")
 
 
@@ -216,21 +216,13 @@ def _parse_endpoint(endpoint: str) -> tuple[str, str, str]:
 
 
 def _is_host(host: str) -> bool:
-    return _is_ip(host) or _HOST_NAME.fullmatch(host) is not None
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return ip_of(host) is not None or _HOST_NAME.fullmatch(host) is not None
 
 
 def _fits_host(bucket: str, scheme: str, authority: str) -> bool:
     """Tell whether the bucket's name can stand before the endpoint's host."""
     host = urlsplit(f"//{authority}").hostname or ""
-    if _is_ip(host) or _is_ip(bucket):
+    if ip_of(host) is not None or ip_of(bucket) is not None:
         return False
     if _HOST_LABEL.fullmatch(bucket):
         return True

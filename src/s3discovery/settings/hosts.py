@@ -59,18 +59,14 @@ def read_listener(text: str) -> str:
 
 def is_wildcard(host: str) -> bool:
     """Tell whether `host` is 0.0.0.0, :: or another spelling of "any address"."""
-    try:
-        return Address(host, 1).ip.is_unspecified
-    except ValueError:
-        return False
+    ip = Address(host, 1).ip
+    return ip is not None and ip.is_unspecified
 
 
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach `host`."""
-    try:
-        return Address(host, 1).ip.is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+    ip = Address(host, 1).ip
+    return host.lower() == "localhost" if ip is None else ip.is_loopback
 
 
 def _is_host(text: str) -> bool:
@@ -79,16 +75,8 @@ def _is_host(text: str) -> bool:
     except AddressError:
         return False
     if _LOOKS_LIKE_IPV4.fullmatch(text):  # 10.0.0.256 would pass for a name
-        return _is_ip(address)
+        return address.ip is not None
     return address.is_dialable
-
-
-def _is_ip(address: Address) -> bool:
-    try:
-        address.ip  # noqa: B018 - asked for its error
-    except ValueError:
-        return False
-    return True
 
 
 def read_endpoint(text: str) -> str:

@@ -63,8 +63,7 @@ def same_group(peers: Iterable[Member], known: Collection[str]) -> list[Member]:
 
 
 def _host(address: Address) -> str:
-    try:
-        ip = address.ip
-    except ValueError:
+    ip = address.ip
+    if ip is None:
         return address.host
     return f"[{str(ip).replace('%', '%25')}]" if ip.version == 6 else str(ip)

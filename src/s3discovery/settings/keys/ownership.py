@@ -3,12 +3,12 @@
 What contradicts what among these keys is here as well, since it is S3's own rule.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from s3discovery.ip import ip_of
 from s3discovery.settings import kinds
 from s3discovery.settings.keys.key import Key
 from s3discovery.settings.kinds import WrongTextError
@@ -193,7 +193,5 @@ def _is_overheard(endpoint: str) -> bool:
     host = (url.hostname or "").rstrip(".")
     if url.scheme != "http" or host == "localhost":
         return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return True
+    ip = ip_of(host)
+    return ip is None or not ip.is_loopback
