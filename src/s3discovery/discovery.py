@@ -337,7 +337,7 @@ class Discovery:
         failures = 0
         while True:
             interval_s = self._settings.poll_interval_s
-            dice = random.random()  # noqa: S311 - jitter, not a secret
+            dice = _dice()
             delay_s = schedule.regular_delay_s(interval_s, dice)
             if failures:
                 delay_s = schedule.retry_delay_s(failures, interval_s, dice)
@@ -374,7 +374,7 @@ class Discovery:
         """Sleep until the own file is to be written: at its interval, or sooner while that fails."""
         while True:
             self._refresh_due.clear()
-            settings, dice = self._settings, random.random()  # noqa: S311 - jitter, not a secret
+            settings, dice = self._settings, _dice()
             delay_s = schedule.regular_delay_s(settings.update_interval_s, dice) or math.inf
             if failures:
                 interval_s = settings.update_interval_s or settings.poll_interval_s
@@ -390,8 +390,9 @@ class Discovery:
         """Learn what a store honours once the own file is in it; what it does not tell is asked again."""
         failures = 0
         while True:
-            dice = random.random()  # noqa: S311 - jitter, not a secret
-            delay_s = schedule.retry_delay_s(failures, _SURVEY_RETRY_LIMIT_S, dice) if failures else math.inf
+            delay_s = math.inf
+            if failures:
+                delay_s = schedule.retry_delay_s(failures, _SURVEY_RETRY_LIMIT_S, _dice())
             await sleep_unless(self._clock, delay_s, self._survey_due.wait())
             self._survey_due.clear()
             settings, own = self._settings, self._own
@@ -556,6 +557,11 @@ class Discovery:
 def _place(settings: Settings) -> tuple[object, ...]:
     """Return what names the place of the files, however it is reached."""
     return settings.endpoint, settings.bucket_name, settings.file_prefix
+
+
+def _dice() -> float:
+    """Return what spreads the waits of many nodes, uniform in [0, 1)."""
+    return random.random()  # noqa: S311 - no secret
 
 
 def _retry_after_s(error: DiscoveryError | None) -> float | None:

@@ -15,8 +15,8 @@ from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError
 from s3discovery.formation.departures import Departures
 from s3discovery.formation.formation import Formation
-from s3discovery.membership import is_late
 from s3discovery.node import Report
+from s3discovery.observation.moment import Moment
 from s3discovery.running import ClusterState, Sight
 from s3discovery.topology import topology
 
@@ -182,20 +182,8 @@ class Driver:
 
     def _are_late(self, names: frozenset[str]) -> bool:
         """Tell whether none of these members has refreshed his file when he should have."""
-        discovery = self._discovery
-        settings, now_s, listed_s = discovery.settings, discovery.now_s, discovery.status.listed_s
-        if now_s is None or listed_s is None:
-            return False
-        listed_s_ago = self._clock.monotonic_s() - listed_s
-        return all(
-            is_late(
-                age_s=now_s - listed_s_ago - member.modified_s,
-                update_interval_s=settings.update_interval_s,
-                poll_interval_s=settings.poll_interval_s,
-            )
-            for member in discovery.peers
-            if member.cluster_id in names
-        )
+        moment = Moment.of(self._discovery, self._clock)
+        return all(moment.is_late(member) for member in moment.members if member.cluster_id in names)
 
     async def _report_missing(self, missing: frozenset[str]) -> None:
         now_s = self._clock.monotonic_s()

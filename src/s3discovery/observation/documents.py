@@ -10,7 +10,6 @@ from typing import Any
 from s3discovery.node import Member
 from s3discovery.observation.moment import Moment
 from s3discovery.observation.troubles import troubles
-from s3discovery.topology import topology
 
 VERSION = 1
 _GAPS_SHOWN = 1000  # of pairs: with 500 members there can be a quarter of a million
@@ -45,7 +44,7 @@ def members_document(moment: Moment) -> dict[str, Any]:
 
 def status_document(moment: Moment) -> dict[str, Any]:
     """Return how the cluster, the store and this process are."""
-    status, found = moment.status, topology(moment.members)
+    status, found = moment.status, moment.topology
     return {
         "version": VERSION,
         "bucket": moment.bucket,

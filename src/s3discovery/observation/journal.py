@@ -14,7 +14,6 @@ from s3discovery.membership import difference
 from s3discovery.observation.documents import member_document
 from s3discovery.observation.moment import Moment
 from s3discovery.observation.troubles import Trouble, troubles
-from s3discovery.topology import topology
 
 KEPT = 1000
 KINDS = (
@@ -90,7 +89,7 @@ def _changes(before: Moment | None, now: Moment) -> Iterator[tuple[str, dict[str
     if (before.status.error is None) != (now.status.error is None):
         error = now.status.error
         yield "store", {"answers": error is None, "error": None if error is None else str(error)}
-    states = [str(topology(moment.members)) for moment in (before, now)]
+    states = [str(moment.topology) for moment in (before, now)]
     if states[0] != states[1] or before.cluster_state != now.cluster_state:
         yield (
             "cluster",

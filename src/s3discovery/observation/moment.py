@@ -1,6 +1,7 @@
 """What a running node or observer knows at one moment: documents, troubles and the journal are made of it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from s3discovery.clock import Clock
@@ -8,9 +9,10 @@ from s3discovery.discovery import Discovery, Status
 from s3discovery.membership import is_late
 from s3discovery.node import Member
 from s3discovery.running import ClusterState
+from s3discovery.topology import Topology, topology
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Moment:
     """What is known at one moment. Times: `now_s` is S3's clock, `monotonic_s` our own.
 
@@ -45,6 +47,11 @@ class Moment:
             bucket=settings.bucket_name,
             prefix=settings.file_prefix,
         )
+
+    @cached_property
+    def topology(self) -> Topology:
+        """What cluster there really is; found out once, as that takes milliseconds among hundreds."""
+        return topology(self.members)
 
     @property
     def listed_s_ago(self) -> float | None:

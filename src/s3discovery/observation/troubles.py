@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from s3discovery.node import Member
 from s3discovery.observation.moment import Moment
-from s3discovery.topology import Topology, topology
 
 BAD, WARNING, NOTE = "bad", "warning", "note"
 SEVERITIES = (BAD, WARNING, NOTE)
@@ -35,8 +34,7 @@ class Trouble:
 
 def troubles(moment: Moment) -> tuple[Trouble, ...]:
     """Return what is wrong, the worst first."""
-    found = topology(moment.members)
-    every = (*_of_the_store(moment), *_of_the_cluster(moment, found), *_of_the_members(moment))
+    every = (*_of_the_store(moment), *_of_the_cluster(moment), *_of_the_members(moment))
     return tuple(sorted(every, key=lambda trouble: SEVERITIES.index(trouble.severity)))
 
 
@@ -105,7 +103,8 @@ def _of_credentials(moment: Moment) -> Iterator[Trouble]:
     )
 
 
-def _of_the_cluster(moment: Moment, found: Topology) -> Iterator[Trouble]:
+def _of_the_cluster(moment: Moment) -> Iterator[Trouble]:
+    found = moment.topology
     if (rival := moment.status.rival) is not None:
         yield Trouble(
             "rival",
