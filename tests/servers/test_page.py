@@ -278,9 +278,11 @@ class TestEverybody:
             assert await page.locator("thead th >> nth=0").get_attribute("aria-sort") == "descending"
             assert await page.locator("tbody th bdi").all_inner_texts() == ["own", "b", "a"]
             await page.locator("#theme").focus()
-            await press("Enter")
-            await press("Enter")
-            assert await page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+            backs = {"light": "rgb(244, 246, 248)", "dark": "rgb(16, 21, 28)"}
+            for theme, back in backs.items():
+                await press("Enter")
+                assert await page.evaluate("getComputedStyle(document.documentElement).colorScheme") == theme
+                assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == back
             await page.locator(".skip").focus()
             await press("Enter")
             assert await page.evaluate("document.activeElement.id") == "members"
