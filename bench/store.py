@@ -13,6 +13,7 @@ from s3discovery.s3 import S3Bucket
 from s3discovery.s3.refusals import Question
 from s3discovery.s3.transport import Call, Transport
 from s3discovery.s3.wire import Answer
+from s3discovery.testing.stores import way_to
 
 BUCKET = "bench"
 OWN = Member("own", Address("10.0.0.1", 7800))
@@ -69,16 +70,11 @@ class MeasuredBucket(S3Bucket):
 def settings_of(store: SeaweedFS, prefix: str, endpoint: str | None = None, **more: str) -> dict[str, str]:
     """Return the texts of settings for a node in the store; `more` has `_` for `-`."""
     return {
-        "s3-bucket-region": REGION,
-        "s3-bucket-name": BUCKET,
+        **way_to(BUCKET, endpoint or store.endpoint, store.credentials),
         "file-prefix": prefix,
         "file-expiration": "6h",
         "update-interval": "3h",
         "poll-interval": "1d",
-        "s3-endpoint": endpoint or store.endpoint,
-        "credentials-type": "access_key",
-        "credentials-access-key-id": store.access_key_id,
-        "credentials-secret-access-key": store.secret_access_key,
         **{key.replace("_", "-"): text for key, text in more.items()},
     }
 

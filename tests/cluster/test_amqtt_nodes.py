@@ -19,6 +19,7 @@ from s3discovery.demo.brokers.amqtt import AmqttNodes
 from s3discovery.demo.child import choose_ports, end, start
 from s3discovery.demo.node import Node
 from s3discovery.testing.clusters import payloads
+from s3discovery.testing.stores import way_to
 
 LIMIT_S = 30.0
 
@@ -75,16 +76,11 @@ async def make_cluster(tmp_path: Path, seaweedfs: Any) -> AsyncIterator[Callable
 
         def make(**settings: str) -> Cluster:
             values = {
-                "s3-bucket-region": "us-east-1",
-                "s3-bucket-name": seaweedfs.new_bucket(),
+                **way_to(seaweedfs.new_bucket(), seaweedfs.endpoint, seaweedfs.credentials),
                 "file-prefix": "hivemq/cluster/nodes/",
                 "file-expiration": "6s",
                 "update-interval": "1s",
                 "poll-interval": "500ms",
-                "credentials-type": "access_key",
-                "credentials-access-key-id": seaweedfs.access_key_id,
-                "credentials-secret-access-key": seaweedfs.secret_access_key,
-                "s3-endpoint": seaweedfs.endpoint,
                 "bind-address": "127.0.0.1",
             } | {key.replace("_", "-"): text for key, text in settings.items()}
             properties = tmp_path / "s3discovery.properties"

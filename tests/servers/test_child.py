@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import pytest
+
+from s3discovery.testing.stores import Store, way_to
 
 COMMAND = str(Path(sys.executable).with_name("s3discovery"))
 LIMIT_S = 20.0  # for what takes well under a second on an idle machine
@@ -64,26 +65,14 @@ sys.exit(5 if zombies else 3)
 """
 
 
-class Server(Protocol):
-    """What the fixture `seaweedfs` gives."""
-
-    endpoint: str
-    access_key_id: str
-    secret_access_key: str
-
-    def new_bucket(self) -> str: ...
-
-
 class Bench:
     """A bucket, a program that notes what happens to it, and the commands on them."""
 
-    def __init__(self, server: Server, folder: Path) -> None:
+    def __init__(self, server: Store, folder: Path) -> None:
         self.folder = folder
         self.notes = folder / "notes"
         self.settings = {
-            "s3-endpoint": server.endpoint,
-            "s3-bucket-region": "us-east-1",
-            "s3-bucket-name": server.new_bucket(),
+            **way_to(server.new_bucket(), server.endpoint, server.credentials),
             "file-prefix": "nodes/",
             "file-expiration": "60s",
             "update-interval": "20s",
@@ -91,9 +80,6 @@ class Bench:
             "cluster-id": "n1",
             "external-address": "127.0.0.1",
             "control-socket": str(folder / "control.sock"),
-            "credentials-type": "access_key",
-            "credentials-access-key-id": server.access_key_id,
-            "credentials-secret-access-key": server.secret_access_key,
         }
         self._stack = ExitStack()
         (folder / "program.py").write_text(PROGRAM)
@@ -155,7 +141,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(seaweedfs: Server, tmp_path: Path) -> Iterator[Bench]:
+def bench(seaweedfs: Store, tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(seaweedfs, tmp_path)
     try:
         yield bench

@@ -10,16 +10,17 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import dns.asyncquery
 import dns.exception
 import dns.message
 import pytest
 
-from s3discovery.credentials import Credentials, FixedCredentials
+from s3discovery.credentials import FixedCredentials
 from s3discovery.demo.child import choose_ports
 from s3discovery.s3 import S3Bucket
+from s3discovery.testing.stores import Store, way_to
 from s3discovery.wiring import Origins, make_agent
 
 LIMIT_S = 15.0
@@ -43,15 +44,6 @@ CONFIG = """<?xml version="1.0"?>
 """
 # Those of the golden files whose address is one that DNS can tell, and whose key every store keeps.
 OF_HIVEMQ = {"10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.10"}
-
-
-class Store(Protocol):
-    """What the fixture `seaweedfs` gives."""
-
-    endpoint: str
-    credentials: Credentials
-
-    def new_bucket(self) -> str: ...
 
 
 class Place:
@@ -91,19 +83,13 @@ class Place:
         folder.mkdir()
         (folder / "config.xml").write_text(CONFIG)
         port = choose_ports(["dns"])["dns"]
-        secret = self.store.credentials.secret_access_key.reveal()
         values = {
-            "s3-bucket-region": "us-east-1",
-            "s3-bucket-name": self.name,
-            "s3-endpoint": self.store.endpoint,
+            **way_to(self.name, self.store.endpoint, self.store.credentials),
             "s3-path-style-access": "true",
             "file-prefix": PREFIX,
             "file-expiration": "360s",
             "update-interval": "180s",
             "poll-interval": "200ms",
-            "credentials-type": "access_key",
-            "credentials-access-key-id": self.store.credentials.access_key_id,
-            "credentials-secret-access-key": secret,
             "compatibility": compatibility,
             "cluster-id": name,
             "control-socket": str(folder / "control.sock"),

@@ -38,6 +38,7 @@ from s3discovery.node import Address, Member, Report
 from s3discovery.settings.claim import claim_key
 from s3discovery.settings.config import Settings, parse, unknown_keys
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
+from s3discovery.testing.clusters import payloads
 from s3discovery.testing.nats_server import NatsServer, Variant
 
 LIMIT_S = 60.0
@@ -174,17 +175,6 @@ async def three(make_node: MakeNode, **settings: str) -> AsyncIterator[list[Node
     yield nodes
 
 
-async def received(client: aiomqtt.Client, count: int) -> list[bytes]:
-    found: list[bytes] = []
-    async with asyncio.timeout(LIMIT_S):
-        async for message in client.messages:
-            assert isinstance(message.payload, bytes)
-            found.append(message.payload)
-            if len(found) == count:
-                break
-    return found
-
-
 async def is_ready(*nodes: Node) -> bool:
     return all(node.engine.is_ready for node in nodes)
 
@@ -202,7 +192,7 @@ async def test_a_founder_and_two_who_join_are_one_cluster_that_outlives_any_of_i
             await there.subscribe("room/#", qos=1)
             await here.publish("room/a", b"0", qos=0)
             await here.publish("room/a", b"1", qos=1)
-            assert sorted(await received(there, 2)) == [b"0", b"1"]
+            assert sorted(await payloads(there, 2)) == [b"0", b"1"]
         await until(lambda: _copies(first, {3}), "three copies of every stream")
         async with third.client("lasting", clean_session=False) as client:
             await client.subscribe("kept/#", qos=1)
@@ -215,7 +205,7 @@ async def test_a_founder_and_two_who_join_are_one_cluster_that_outlives_any_of_i
                 async with first.client() as client:
                     await client.publish("kept/a", b"while it was away", qos=1)
                 async with second.client("lasting", clean_session=False) as client:
-                    return await received(client, 1) == [b"while it was away"]
+                    return await payloads(client, 1) == [b"while it was away"]
             except aiomqtt.MqttError:
                 return False
 
@@ -289,7 +279,7 @@ async def test_a_node_leaves_in_good_order_whoever_leads_and_hands_over_what_onl
     async with first.client("lasting", clean_session=False) as client:
         await client.subscribe("kept/#", qos=1)
         await client.publish("kept/retained", b"r", qos=1, retain=True)
-        assert await received(client, 1) == [b"r"]
+        assert await payloads(client, 1) == [b"r"]
     # One copy each, so that the sessions are with one node alone.
     async with first.jetstream() as connection:
         for stream in await connection.mqtt_streams():
@@ -307,14 +297,14 @@ async def test_a_node_leaves_in_good_order_whoever_leads_and_hands_over_what_onl
         try:
             async with staying.client("lasting", clean_session=False) as client:
                 await client.publish("kept/new", b"n", qos=1)
-                return await received(client, 1) == [b"n"]
+                return await payloads(client, 1) == [b"n"]
         except (aiomqtt.MqttError, TimeoutError):
             return False
 
     await until(served, "the session is with who stays")
     async with staying.client() as client:
         await client.subscribe("kept/retained", qos=1)
-        assert await received(client, 1) == [b"r"]
+        assert await payloads(client, 1) == [b"r"]
     with pytest.raises(BrokerError, match="is the last member"):
         await staying.engine.leave()
 

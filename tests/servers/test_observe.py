@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -18,12 +18,13 @@ from dns.exception import Timeout
 from dns.message import make_query
 
 from s3discovery.clock import SystemClock
-from s3discovery.credentials import Credentials, FixedCredentials
+from s3discovery.credentials import FixedCredentials
 from s3discovery.demo.child import choose_ports
 from s3discovery.discovery import Discovery
 from s3discovery.node import Address, Member
 from s3discovery.s3 import S3Bucket
 from s3discovery.settings.config import parse
+from s3discovery.testing.stores import Store, way_to
 
 LIMIT_S = 20.0
 PREFIX = "hivemq/cluster/nodes/"
@@ -33,15 +34,6 @@ OF_HIVEMQ = {"10.0.0.4": ("v1", "id/with/slashes"), "10.0.0.6": ("v4", "pipe|one
 OURS = {"10.0.1.1": "n1", "10.0.1.2": "n2", "10.0.1.3": "n3"}
 REQUEST = re.compile(rb"^([A-Z]+) (\S+) HTTP/1\.[01]\r?$", re.MULTILINE)
 READS = {"GET", "HEAD"}
-
-
-class Store(Protocol):
-    """What the fixture `seaweedfs` gives."""
-
-    endpoint: str
-    credentials: Credentials
-
-    def new_bucket(self) -> str: ...
 
 
 class Counted:
@@ -85,17 +77,12 @@ class Counted:
 
 def values_of(store: Store, bucket: str, **others: str) -> dict[str, str]:
     values = {
-        "s3-bucket-region": "us-east-1",
-        "s3-bucket-name": bucket,
-        "s3-endpoint": store.endpoint,
+        **way_to(bucket, store.endpoint, store.credentials),
         "s3-path-style-access": "true",
         "file-prefix": PREFIX,
         "file-expiration": "360s",
         "update-interval": "180s",
         "poll-interval": "200ms",
-        "credentials-type": "access_key",
-        "credentials-access-key-id": store.credentials.access_key_id,
-        "credentials-secret-access-key": store.credentials.secret_access_key.reveal(),
     }
     return values | {name.replace("_", "-"): text for name, text in others.items()}
 

@@ -9,14 +9,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import Protocol
 
 import aiohttp
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from s3discovery.credentials import Credentials
 from s3discovery.demo.child import choose_ports, end, start
 from s3discovery.errors import CodecError, UnreachableError
 from s3discovery.http.page import assembled
@@ -24,6 +22,7 @@ from s3discovery.node import check_cluster_id
 from s3discovery.running import ClusterState
 from s3discovery.testing import HOSTILE_TEXTS
 from s3discovery.testing.pages import LIMIT_S, SEEN_MS, Relay, agent, launched, opened
+from s3discovery.testing.stores import Store, way_to
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -357,15 +356,6 @@ async def test_the_token_is_asked_for_once_and_kept_for_the_tab(browser: Browser
         await seen.count("#picture .node", 2)
 
 
-class Server(Protocol):
-    """What the fixture `seaweedfs` gives."""
-
-    endpoint: str
-    credentials: Credentials
-
-    def new_bucket(self) -> str: ...
-
-
 @asynccontextmanager
 async def process(folder: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     with (folder / "log").open("ab") as log:
@@ -376,15 +366,10 @@ async def process(folder: Path, *arguments: str) -> AsyncIterator[asyncio.subpro
             await end(child)
 
 
-async def test_real_nodes_on_a_real_store(browser: Browser, seaweedfs: Server, tmp_path: Path) -> None:
+async def test_real_nodes_on_a_real_store(browser: Browser, seaweedfs: Store, tmp_path: Path) -> None:
     bucket, port = seaweedfs.new_bucket(), choose_ports(["page"])["page"]
     values: Mapping[str, str] = {
-        "s3-bucket-region": "us-east-1",
-        "s3-bucket-name": bucket,
-        "s3-endpoint": seaweedfs.endpoint,
-        "credentials-type": "access_key",
-        "credentials-access-key-id": seaweedfs.credentials.access_key_id,
-        "credentials-secret-access-key": seaweedfs.credentials.secret_access_key.reveal(),
+        **way_to(bucket, seaweedfs.endpoint, seaweedfs.credentials),
         "file-expiration": "4s",
         "update-interval": "1s",
         "poll-interval": "300ms",

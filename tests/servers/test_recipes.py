@@ -37,6 +37,7 @@ from s3discovery.settings import sources
 from s3discovery.settings.config import Settings, parse
 from s3discovery.settings.keys.command import BUILT_IN
 from s3discovery.testing import HOSTILE_TEXTS, MARK
+from s3discovery.testing.stores import way_to
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LIMIT_S = 40.0
@@ -64,12 +65,7 @@ class Agents:
     def options(self, recipe: str) -> dict[str, str]:
         """Return a recipe's settings as the tests need them: this bucket, quicker, on loopback."""
         return dict(sources.read_properties(RECIPES / recipe / "s3discovery.properties")) | {
-            "s3-bucket-region": "us-east-1",
-            "s3-bucket-name": self.bucket_name,
-            "s3-endpoint": self.server.endpoint,
-            "credentials-type": "access_key",
-            "credentials-access-key-id": self.server.access_key_id,
-            "credentials-secret-access-key": self.server.secret_access_key,
+            **way_to(self.bucket_name, self.server.endpoint, self.server.credentials),
             "poll-interval": "300ms",
             "update-interval": "1s",
             "file-expiration": "3s",

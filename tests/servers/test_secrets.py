@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 from aiohttp import web
@@ -41,6 +40,7 @@ from s3discovery.s3.ownership import CustomerKey
 from s3discovery.settings.config import Secret, Settings, Value, describe
 from s3discovery.settings.keys.credentials import CREDENTIALS_TYPES
 from s3discovery.testing import make_settings
+from s3discovery.testing.stores import Store, way_to
 from s3discovery.wiring import Origins
 
 COMMAND = Path(sys.executable).with_name("s3discovery")
@@ -91,15 +91,6 @@ def leaks(text: str) -> list[str]:
 def test_the_mark_is_found_in_every_form(shown: str) -> None:
     assert leaks(f"some text {shown} and more")
     assert not leaks("some text without")
-
-
-class Server(Protocol):
-    """What the fixture `seaweedfs` gives."""
-
-    endpoint: str
-    credentials: Credentials
-
-    def new_bucket(self) -> str: ...
 
 
 class Services:
@@ -185,7 +176,7 @@ class Trouble:
 class Room:
     """A folder with secrets in all of its files, and a way to run commands in it."""
 
-    def __init__(self, folder: Path, server: Server, services: Services) -> None:
+    def __init__(self, folder: Path, server: Store, services: Services) -> None:
         self.folder = folder
         self.server = server
         self.services = services
@@ -203,19 +194,13 @@ class Room:
     @property
     def settings(self) -> dict[str, str]:
         """Settings that work."""
-        keys = self.server.credentials
         return {
-            "s3-bucket-region": "us-east-1",
-            "s3-bucket-name": self.bucket,
+            **way_to(self.bucket, self.server.endpoint, self.server.credentials),
             "file-prefix": "nodes/",
             "file-expiration": "60s",
             "update-interval": "20s",
             "poll-interval": "300ms",
-            "s3-endpoint": self.server.endpoint,
             "bind-address": "10.0.0.1",
-            "credentials-type": "access_key",
-            "credentials-access-key-id": keys.access_key_id,
-            "credentials-secret-access-key": keys.secret_access_key.reveal(),
         }
 
     def as_admin(self) -> S3Bucket:
@@ -312,7 +297,7 @@ class Room:
 
 
 @pytest.fixture
-def room(tmp_path: Path, seaweedfs: Server, services: Services) -> Room:
+def room(tmp_path: Path, seaweedfs: Store, services: Services) -> Room:
     return Room(tmp_path, seaweedfs, services)
 
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
@@ -29,6 +28,7 @@ from s3discovery.node import Address, Member
 from s3discovery.running import Running
 from s3discovery.systemd import Systemd, telling
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
+from s3discovery.testing.stores import Store, way_to
 
 COMMAND = str(Path(sys.executable).with_name("s3discovery"))
 LIMIT_S = 20.0
@@ -41,16 +41,6 @@ log.write("told %s\\n" % sorted({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID
 while True:
     time.sleep(60)
 """
-
-
-class Server(Protocol):
-    """What the fixture `seaweedfs` gives."""
-
-    endpoint: str
-    access_key_id: str
-    secret_access_key: str
-
-    def new_bucket(self) -> str: ...
 
 
 class Systemds:
@@ -92,14 +82,12 @@ class Systemds:
 class Bench:
     """A bucket, a node in front of it, and systemd's end of the socket."""
 
-    def __init__(self, server: Server, folder: Path) -> None:
+    def __init__(self, server: Store, folder: Path) -> None:
         self.folder = folder
         self.file = folder / "node.properties"
         self.systemd = Systemds(folder / "notify.sock")
         self.settings = {
-            "s3-endpoint": server.endpoint,
-            "s3-bucket-region": "us-east-1",
-            "s3-bucket-name": server.new_bucket(),
+            **way_to(server.new_bucket(), server.endpoint, server.credentials),
             "file-prefix": "nodes/",
             "file-expiration": "60s",
             "update-interval": "20s",
@@ -107,9 +95,6 @@ class Bench:
             "cluster-id": "n1",
             "external-address": "127.0.0.1",
             "control-socket": str(folder / "control.sock"),
-            "credentials-type": "access_key",
-            "credentials-access-key-id": server.access_key_id,
-            "credentials-secret-access-key": server.secret_access_key,
             "log-format": "json",
         }
         self.stack = ExitStack()
@@ -149,7 +134,7 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 @pytest.fixture
-def bench(seaweedfs: Server, tmp_path: Path) -> Iterator[Bench]:
+def bench(seaweedfs: Store, tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(seaweedfs, tmp_path)
     with bench.stack, bench.systemd.socket:
         yield bench

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from s3discovery.bucket import Bucket
 from s3discovery.discovery import Discovery
 from s3discovery.errors import AccessDeniedError, BrokerError, BucketError, UnreachableError
 from s3discovery.formation import seed
@@ -22,6 +23,20 @@ GHOST = Process("1700000000000-0123456789abcdef", "ghost")
 async def world() -> AsyncIterator[World]:
     async with made_world() as world:
         yield world
+
+
+def hold_claim(bucket: Bucket) -> tuple[asyncio.Event, asyncio.Event]:
+    """Hold the next write of the claim; return what is set once it is held, and what lets it go on."""
+    put, held, late = bucket.put, asyncio.Event(), asyncio.Event()
+
+    async def delayed(key: str, *args: object, **kwargs: object) -> object:
+        if key == KEY and not held.is_set():
+            held.set()
+            await late.wait()
+        return await put(key, *args, **kwargs)  # type: ignore[arg-type]  # passed on as it came
+
+    bucket.put = delayed  # type: ignore[method-assign,assignment]
+    return held, late
 
 
 class TestFirstBoot:
@@ -209,15 +224,7 @@ class TestTakeover:
     async def test_a_claim_written_too_late_is_refused(self, world: World) -> None:
         """One node has seen that there is no claim; before it writes one, another has founded."""
         slow = await world.start("n0")
-        put, late, held = world.store.put, asyncio.Event(), asyncio.Event()
-
-        async def delayed(key: str, *args: object, **kwargs: object) -> object:
-            if key == KEY and not held.is_set():
-                held.set()
-                await late.wait()
-            return await put(key, *args, **kwargs)  # type: ignore[arg-type]  # passed on as it came
-
-        world.store.put = delayed  # type: ignore[method-assign,assignment]
+        held, late = hold_claim(world.store)
         await world.until(held.is_set)
         quick = await world.start("n1")
         await world.until(formed(quick))
@@ -253,15 +260,7 @@ class TestTakeover:
         """One has read that the owner is gone; before it takes over, another has, and has founded."""
         world.plant(Claim("aaaaaaaaaaaaaaaa", GHOST))
         slow = await world.start("n0")
-        put, late, held = slow.cable.put, asyncio.Event(), asyncio.Event()
-
-        async def delayed(key: str, *args: object, **kwargs: object) -> object:
-            if key == KEY and not held.is_set():
-                held.set()
-                await late.wait()
-            return await put(key, *args, **kwargs)  # type: ignore[arg-type]  # passed on as it came
-
-        slow.cable.put = delayed  # type: ignore[method-assign,assignment]
+        held, late = hold_claim(slow.cable)
         await world.until(held.is_set)
         quick = await world.start("n1")
         await world.until(formed(quick))

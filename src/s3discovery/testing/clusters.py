@@ -10,21 +10,11 @@ import aiomqtt
 from s3discovery import wiring
 from s3discovery.errors import BrokerError
 from s3discovery.testing.link import Link
+from s3discovery.testing.stores import Store, way_to
 
 EXPIRY_S = 5.0
 PREFIX = "hivemq/cluster/nodes/"
 LOOK_EVERY_S = 0.05
-
-
-class Store(Protocol):
-    """A running S3 server."""
-
-    endpoint: str
-    access_key_id: str
-    secret_access_key: str
-
-    def new_bucket(self) -> str:
-        """Make an empty bucket; return its name."""
 
 
 class RunningAgent(Protocol):
@@ -115,16 +105,11 @@ def write_settings(file: Path, store: Store, endpoint: str, **settings: str) -> 
 
     `settings` are texts by key, `-` written as `_`."""
     values = {
-        "s3-bucket-region": "us-east-1",
-        "s3-bucket-name": store.new_bucket(),
+        **way_to(store.new_bucket(), endpoint, store.credentials),
         "file-prefix": PREFIX,
         "file-expiration": f"{EXPIRY_S:g}s",
         "update-interval": "1s",
         "poll-interval": "1s",
         "stable-margin": "1s",
-        "credentials-type": "access_key",
-        "credentials-access-key-id": store.access_key_id,
-        "credentials-secret-access-key": store.secret_access_key,
-        "s3-endpoint": endpoint,
     } | {key.replace("_", "-"): text for key, text in settings.items()}
     file.write_text("".join(f"{key}:{text}\n" for key, text in values.items()))

@@ -13,9 +13,10 @@ import aiomqtt
 
 from s3discovery.demo import child
 from s3discovery.testing import clusters
-from s3discovery.testing.clusters import LOOK_EVERY_S, AgentCluster, Store
+from s3discovery.testing.clusters import LOOK_EVERY_S, AgentCluster
 from s3discovery.testing.link import Link
 from s3discovery.testing.rabbitmq import BIN, RabbitNode, RabbitNodes
+from s3discovery.testing.stores import Store
 
 LIMIT_S = 120.0
 
