@@ -265,6 +265,9 @@ async def test_an_error_in_following_does_not_pass_in_silence() -> None:
     assert was_ended
     assert caught.group_contains(RuntimeError, match="a bug")
     await asyncio.sleep(0)
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling(), "whoever caught the error goes on as if nobody had wanted its end"
 
 
 async def test_errors_of_what_is_done_within_stay_what_they_are() -> None:

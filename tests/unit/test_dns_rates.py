@@ -106,7 +106,9 @@ class TestDatagrams:
         datagrams = Datagrams(responder(), Rates(1, FakeClock()))
         while not dns.message.from_wire(datagrams.answer(ASKED, REMOTE) or b"").flags & dns.flags.TC:
             pass
-        for data in (ASKED[:2] + b"\x80" + ASKED[3:], ASKED[:11], ASKED[:20], b""):
+        is_answer, is_update = b"\x80", b"\x28"
+        others = (ASKED[:2] + flags + ASKED[3:] for flags in (is_answer, is_update))
+        for data in (*others, ASKED[:11], ASKED[:20], b""):
             assert datagrams.answer(data, REMOTE) is None
 
     @given(st.binary(max_size=100))

@@ -310,6 +310,17 @@ class TestDepartures:
             await step
             assert "forget" not in engine.asked
 
+    async def test_nobody_is_forgotten_where_the_store_cannot_be_asked_once_more(self, stage: Stage) -> None:
+        values = {"poll_interval": "10m", "file_expiration": "3h", "update_interval": "1h"}
+        async with self.run(stage, forget_dead="true", **values) as (engine, driver):
+            await stage.clock.advance(50)
+            stage.store.outage = UnreachableError("no answer")
+            await stage.clock.advance(20)
+            step = asyncio.create_task(driver.step())
+            await stage.clock.advance(20)
+            await step
+            assert "forget" not in engine.asked
+
     async def test_else_they_are_warned_of_once(self, stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
         async with self.run(stage) as (engine, _):
             await stage.clock.advance(120)

@@ -158,8 +158,24 @@ class TestFromOptions:
         assert result.exit_code == 0, result.output
         assert "left out: unknown key 'odd-key'" in result.stderr
         assert written()["s3-bucket-name"] == "new"
+        assert written()["file-prefix"] == "hivemq/"
         assert parse(written()).file_expiration_s == 360 * 60
         assert SECRET not in FILE.read_text() + result.output
+
+    def test_which_hivemq_it_fits_is_written_as_given(self) -> None:
+        assert call(**given_all(compatibility="hivemq-4")).exit_code == 0
+        assert written() == GOOD | {"compatibility": "hivemq-4"}
+
+    def test_starts_from_a_file_of_hivemq_4_with_its_seconds_and_its_empty_prefix(self) -> None:
+        original = Path("config.properties")
+        original.write_text("s3-bucket-region:eu-west-1\ns3-bucket-name:old\ncredentials-type:default\n")
+        with original.open("a") as file:
+            file.write("file-expiration:360\nupdate-interval:180\n")
+        result = call("--no-input", "--from", str(original))
+        assert result.exit_code == 0, result.output
+        assert "file-prefix is empty, so every object of the bucket is looked at" in result.stderr
+        assert (written()["compatibility"], written()["file-prefix"]) == ("hivemq-4", "")
+        assert parse(written()).file_expiration_s == 360
 
 
 class TestPlaceOfTheFile:

@@ -8,7 +8,8 @@ import pytest
 
 from s3discovery.errors import BrokerError, UnreachableError
 from s3discovery.formation.formation import Formation
-from s3discovery.formation.seed import Claim, Process, Stage
+from s3discovery.formation.seed import LEAVERS_LIMIT, Claim, Process, Stage
+from s3discovery.node import INCARNATION
 from s3discovery.testing import FakeEngine
 from s3discovery.testing.forming import KEY, Node, World, formed, made_world
 
@@ -39,6 +40,17 @@ async def end(world: World, *nodes: Node) -> None:
     for node in nodes:
         await node.end()
         world.nodes.remove(node)
+
+
+def own_process(node: Node) -> Process:
+    own = node.discovery.own
+    assert own is not None
+    return Process(own.metadata[INCARNATION], own.cluster_id)
+
+
+def reported(node: Node) -> int:
+    """Return how many peers a node knows to be in a cluster."""
+    return sum(peer.report.is_formed is True for peer in node.discovery.peers)
 
 
 def refusing(what: str) -> Callable[[str], Awaitable[None]]:
@@ -175,7 +187,7 @@ class TestTheLast:
         nodes = [Node(world, f"n{number}", engine=engine) for number in range(count)]
         world.nodes += nodes
         await world.until(formed(*nodes))
-        await world.until(lambda: all(len(node.discovery.peers) == count - 1 for node in nodes))
+        await world.until(lambda: all(reported(node) == count - 1 for node in nodes))
         await asyncio.gather(*(node.driver.leave() for node in nodes))
         assert KEY not in world.store.keys
         await end(world, *nodes)
@@ -192,6 +204,16 @@ class TestTheLast:
         pair[0].engine.hold = hold
         await pair[0].driver.leave()
         assert seen == [("n0",)]
+
+    async def test_who_left_long_ago_makes_room_for_who_leaves_now(self, world: World) -> None:
+        nodes = [await world.start(f"n{number}") for number in range(3)]
+        await world.until(formed(*nodes))
+        await world.clock.advance(20)
+        leaving, me = (own_process(node) for node in (nodes[1], nodes[0]))
+        gone = tuple(Process(GHOST.incarnation, f"gone{number}") for number in range(LEAVERS_LIMIT - 1))
+        world.plant(replace(world.claim, leavers=(leaving, *gone)))
+        await nodes[0].driver.leave()
+        assert world.claim.leavers == (*gone[1:], leaving, me)
 
     async def test_one_whose_broker_refuses_stays_and_takes_it_back(self, world: World) -> None:
         pair = await make_pair(world)

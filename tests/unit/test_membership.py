@@ -21,7 +21,8 @@ from s3discovery.membership import (
     reject,
     unread,
 )
-from s3discovery.node import Address, Member, NodeFile
+from s3discovery.node import Address, Member, NodeFile, Report
+from s3discovery.topology import decode_report, encode_report
 
 PREFIX = "nodes/"
 OWN_KEY = "nodes/own"
@@ -177,6 +178,17 @@ class TestUnreadable:
         view = look(entry("a"), readings={PREFIX + "a": Reading("e1", None, "is empty")})
         assert view.problems == {PREFIX + "a": "is empty"}
         assert view.peers == {}
+
+
+class TestReports:
+    def test_digests_in_reports_are_names_again_the_own_one_too(self) -> None:
+        others = frozenset(f"broker-{number:03}.mqtt.example" for number in range(50))
+        metadata = encode_report(Report(True, others | {"own"}), "a")
+        told = replace(member("a"), report=decode_report(metadata))
+        assert told.report.digests
+        b = "broker-007.mqtt.example"
+        peers = look(entry("a"), entry(b), readings=known(told, member(b))).peers
+        assert peers["a"].report == Report(True, frozenset({b, "own"}))
 
 
 class TestCarried:

@@ -149,6 +149,13 @@ def test_who_is_late_is_judged_by_the_last_listing() -> None:
     assert kinds == ["store", "late"]
 
 
+@pytest.mark.parametrize(("age_s", "is_late"), [(27.9, False), (28.1, True)])
+def test_who_is_late_may_have_written_since_the_last_listing_but_one(age_s: float, is_late: bool) -> None:
+    """20 s of update interval, a quarter of it, and 2 s between polls; listed a second ago."""
+    found = troubles(with_members(member("a"), member("b", age_s=age_s)))
+    assert [trouble.kind for trouble in found] == (["late"] if is_late else [])
+
+
 def test_nobody_is_late_who_need_not_write() -> None:
     late = frozenset({member("b", age_s=50)})
     assert troubles(replace(CALM, members=late, update_interval_s=0.0, expiration_s=0.0)) == ()
