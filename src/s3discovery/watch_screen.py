@@ -2,7 +2,8 @@
 
 What is wrong stands on top, then the members by the parts of their cluster, then what happened. From 60
 columns and 16 lines on, all of it fits the terminal: troubles are told in fewer words where there are many,
-of members those come first that something is wrong with, and long names are cut before ages are.
+of members those come first that something is wrong with, and long names are cut before ages are. In fewer
+columns less is told of each member, so that there is room for who it is.
 """
 
 import math
@@ -11,6 +12,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import compress
 from typing import Any, Self
 
 from rich import get_console
@@ -33,6 +35,15 @@ _PART_LEAST = 3  # rows of a part: its title, somebody, and how many more
 _BETWEEN = 3  # lines: two empty ones, and the headings of the table
 _HEAD_LINES = 2
 _LONGEST_CHARS = 2000  # of one text; errors and reports come from outside
+# What is told of members, whether it is cut where it is long, and from how wide a terminal on it is told.
+_COLUMNS = (
+    ("cluster id", True, 0),
+    ("address", True, 72),
+    ("file age", False, 36),
+    ("expires in", False, 24),
+    ("broker", False, 48),
+    ("does not see", True, 60),
+)
 _BAR = 10
 _BAR_FROM = 100  # columns; in fewer it would take the room of names
 _ALL = sys.maxsize
@@ -99,7 +110,7 @@ def screen(moment: Moment, events: Sequence[Event], size: ConsoleDimensions, blo
     told = [_line(event) for event in events[-min(EVENTS_SHOWN, max(1, size.height // _EVENTS_PART)) :]]
     room = size.height - len(head) - len(told) - _BETWEEN
     wrong = _wrong(troubles(moment), size.width, room - _ROWS_LEAST) or [Text("nothing is wrong", "green")]
-    table = _members(moment, max(_ROWS_LEAST, room - len(wrong)), blocks if size.width >= _BAR_FROM else "")
+    table = _members(moment, max(_ROWS_LEAST, room - len(wrong)), size.width, blocks)
     return Group(*head, *wrong, Text(), table, Text(), *told)
 
 
@@ -151,23 +162,18 @@ def _told(trouble: Trouble, width: int, shape: tuple[int, int, int]) -> Iterator
     title = Text(f"{_SIGNS[trouble.severity]} {_legible(trouble.title)}", _STYLES[trouble.severity])
     yield from _folded(title, width, shape[0])
     for text, most in zip((trouble.effect, f"> {trouble.cure}"), shape[1:], strict=True):
-        for line in _folded(Text(_legible(text)), width - 2, most):
+        for line in _folded(Text(_legible(text)), max(1, width - 2), most):
             yield Text("  ") + line
 
 
-def _members(moment: Moment, limit: int, blocks: str) -> Table:
+def _members(moment: Moment, limit: int, width: int, blocks: str) -> Table:
     """Return the members in at most `limit` rows, the headings not counted."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, is_cut in (
-        ("cluster id", True),
-        ("address", True),
-        ("file age", False),
-        ("expires in", False),
-        ("broker", False),
-        ("does not see", True),
-    ):
+    is_told = [width >= from_width for _, _, from_width in _COLUMNS]
+    for name, is_cut, _ in compress(_COLUMNS, is_told):
         # rich takes width from columns that wrap; their cells do not.
         table.add_column(Text(name, no_wrap=True, overflow="ellipsis"), no_wrap=not is_cut)
+    blocks = blocks if width >= _BAR_FROM else ""
     every = list(_parts(moment))
     shown = every[: max(1, (limit - 1) // _PART_LEAST)]
     limit -= len(every) > len(shown)
@@ -178,7 +184,7 @@ def _members(moment: Moment, limit: int, blocks: str) -> Table:
         left = share - bool(title)
         fitting = members if len(members) <= left else members[: max(0, left - 1)]
         for member in fitting:
-            table.add_row(*_row(member, moment, blocks))
+            table.add_row(*compress(_row(member, moment, blocks), is_told))
         if len(fitting) < len(members):
             table.add_row(Text(f"... and {len(members) - len(fitting)} more", "dim", no_wrap=True))
     if rest := every[len(shown) :]:

@@ -35,7 +35,8 @@ from s3discovery.traffic import Traffic
 if TYPE_CHECKING:
     from s3discovery.credentials import CredentialsProvider
 
-log = logging.getLogger(__name__)
+# Commands tell what is remarked on settings where they tell nothing else.
+remarks_log = logging.getLogger("s3discovery.settings")
 
 DEFAULT_FILE = Path("s3discovery.properties")
 _BROKERS = "s3discovery.brokers"  # entry-point group
@@ -68,9 +69,9 @@ class Origins:
         values = self.values()
         for key, nearest in unknown_keys(values):
             hint = f", is {nearest} meant?" if nearest else ""
-            log.warning("unknown key ignored key=%r origin=%s%s", key, values[key].origin, hint)
+            remarks_log.warning("unknown key ignored key=%r origin=%s%s", key, values[key].origin, hint)
         for key, remark in sources.remarks(values):
-            log.warning("%s %s", key, remark)
+            remarks_log.warning("%s %s", key, remark)
         settings, problems = None, list[Problem]()
         try:
             settings = parse(values)

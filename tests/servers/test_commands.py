@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import sys
+import termios
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from s3discovery.credentials import Credentials, FixedCredentials
 from s3discovery.demo.child import choose_ports
 from s3discovery.node import Address, NodeFile, Report
 from s3discovery.s3 import S3Bucket
+from s3discovery.testing.stores import Store, way_to
 from s3discovery.topology import encode_report
 
 COMMAND = Path(sys.executable).with_name("s3discovery")
@@ -39,15 +41,11 @@ LIMIT_S = 15.0  # for what takes well under a second on an idle machine
 LEAVE_S = 5.0
 
 
-class Server(Protocol):
+class Server(Store, Protocol):
     """What the fixture `seaweedfs` gives."""
 
-    endpoint: str
-    credentials: Credentials
     reader: Credentials
     lister: Credentials
-
-    def new_bucket(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -186,16 +184,11 @@ class Place:
     def write(self, name: str = "a.properties", **texts: str | None) -> Path:
         """Write a properties file; keys are written with `_` for `-`, None leaves one out."""
         settings = {
-            "s3-bucket-region": "us-east-1",
-            "s3-bucket-name": self.name,
+            **way_to(self.name, self.server.endpoint, self.server.credentials),
             "file-prefix": PREFIX,
             "file-expiration": "60s",
             "update-interval": "20s",
             "poll-interval": "300ms",
-            "s3-endpoint": self.server.endpoint,
-            "credentials-type": "access_key",
-            "credentials-access-key-id": self.server.credentials.access_key_id,
-            "credentials-secret-access-key": self.server.credentials.secret_access_key.reveal(),
             "bind-address": "10.0.0.1",
             **{key.replace("_", "-"): text for key, text in texts.items()},
         }
@@ -467,6 +460,51 @@ async def nobody() -> AsyncIterator[str]:
     yield f"http://127.0.0.1:{port}"
 
 
+class TestRemarksOnSettings:
+    """What may be meant otherwise is said by every command, and goes into no result."""
+
+    SAID = "file-prefix is empty, so every object of the bucket is looked at: write file-prefix:"
+    UNKNOWN = "unknown key ignored key='pol-interval'"
+
+    def write(self, place: Place) -> Path:
+        return place.write("config.properties", file_prefix=None, compatibility="hivemq-3", pol_interval="9s")
+
+    @pytest.mark.parametrize("arguments", [["members"], ["status"], ["config"], ["policy"], ["leave"]])
+    async def test_are_said_once_each(self, place: Place, arguments: list[str]) -> None:
+        ended = await place.call(*arguments, "-c", self.write(place))
+        for said in (self.SAID, self.UNKNOWN):
+            (line,) = [line for line in ended.err.splitlines() if said in line]
+            assert "WARNING" in line
+            assert said not in ended.out
+
+    async def test_leave_json_as_it_is(self, place: Place) -> None:
+        ended = await place.call("members", "-c", self.write(place), "--format", "json")
+        assert (ended.code, json.loads(ended.out)) == (0, [])
+        assert len(ended.err.splitlines()) == 2
+
+    async def test_are_not_said_to_who_wants_to_hear_of_errors_alone(self, place: Place) -> None:
+        ended = await place.call(
+            "members", "-c", self.write(place), "--format", "json", "--log-level", "error"
+        )
+        assert (ended.code, ended.err) == (0, "")
+
+    async def test_are_findings_of_doctor_and_nothing_else(self, place: Place) -> None:
+        ended = await place.call("doctor", "-c", self.write(place), "--read-only")
+        assert "WARNING" not in ended.err
+        assert "file-prefix is empty" in ended.out
+
+    async def test_are_said_before_the_changes_that_watch_tells(self, place: Place) -> None:
+        await place.plant(a=body("a"))
+        config = place.write(pol_interval="9s")
+        watching = await place.start("watch", "-c", config, "--interval", "200ms")
+        await watching.says("a.example")
+        watching.send(signal.SIGINT)
+        ended = await watching.ended()
+        assert ended.code == 0
+        (line,) = ended.err.splitlines()
+        assert self.UNKNOWN in line
+
+
 class TestStoreErrors:
     @pytest.mark.parametrize(
         ("wrong", "said"),
@@ -713,9 +751,12 @@ class TestWatch:
         ]
 
     @asynccontextmanager
-    async def in_a_terminal(self, config: Path, term: str) -> AsyncIterator[Callable[..., Awaitable[bytes]]]:
-        """Watch in a terminal of 120 columns; gives what waits for texts and returns all that was shown."""
+    async def in_a_terminal(
+        self, config: Path, term: str, *, width: int = 120, **environ: str
+    ) -> AsyncIterator[Callable[..., Awaitable[bytes]]]:
+        """Watch in a terminal of 24 lines; gives what waits for texts and returns all that was shown."""
         near, far = pty.openpty()
+        termios.tcsetwinsize(far, (24, width))
         loop, shown, news = asyncio.get_running_loop(), bytearray(), asyncio.Event()
 
         def read() -> None:
@@ -731,9 +772,10 @@ class TestWatch:
             return bytes(shown)
 
         loop.add_reader(near, read)
+        unsized = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES")}
         process = await asyncio.create_subprocess_exec(
             COMMAND, "watch", "-c", config, "--interval", "200ms",
-            cwd=config.parent, env={**os.environ, "TERM": term, "COLUMNS": "120", "LINES": "24"},
+            cwd=config.parent, env={**unsized, "TERM": term, **environ},
             stdin=far, stdout=far, stderr=far,
         )  # fmt: skip
         os.close(far)
@@ -754,6 +796,13 @@ class TestWatch:
         await place.plant(a=body("a"), bad=b"")
         async with self.in_a_terminal(place.write(), "xterm") as shows:
             await shows(b"a.example:7800", b"is empty", b"store answers")
+
+    @pytest.mark.parametrize("environ", [{}, {"COLUMNS": "0", "LINES": "0"}], ids=["unset", "0"])
+    async def test_names_in_a_narrow_terminal(self, place: Place, environ: dict[str, str]) -> None:
+        await place.plant(**{"node-of-site-3": body("node-of-site-3")})
+        async with self.in_a_terminal(place.write(), "xterm", width=30, **environ) as shows:
+            shown = await shows(b"node-of-site-3  ", b"expires in")
+        assert b":7800" not in shown
 
     async def test_lines_in_a_terminal_that_cannot_draw(self, place: Place) -> None:
         await place.plant(a=body("a"))

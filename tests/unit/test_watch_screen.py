@@ -3,6 +3,7 @@
 import io
 import re
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from rich.cells import cell_len
@@ -42,8 +43,10 @@ def moment(*members: Member, status: Status | None = None) -> Moment:
     )
 
 
-def rendered(shown: RenderableType, *, width: int = 160) -> str:
-    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+def rendered(shown: RenderableType, *, width: int = 160, colours: Literal["standard"] | None = None) -> str:
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=colours is not None, color_system=colours
+    )
     console.print(shown)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -95,6 +98,20 @@ def test_of_many_those_come_first_that_something_is_wrong_with_and_the_rest_is_c
     assert int(more.split()[2]) + text.count("10.0.0.1:7800  ") == 301
 
 
+@pytest.mark.parametrize(
+    ("age_s", "update_interval_s", "colour"),
+    [(30, 40, "green"), (60, 40, "yellow"), (89, 40, "yellow"), (95, 40, "red"), (95, 90, "green")],
+)
+def test_a_life_is_red_where_it_is_late_and_nearly_over(
+    age_s: float, update_interval_s: float, colour: str
+) -> None:
+    found = replace(moment(member("a", age_s=age_s)), update_interval_s=update_interval_s)
+    text = rendered(screen(found, (), ConsoleDimensions(160, 50)), colours="standard")
+    codes = {"\x1b[31m": "red", "\x1b[32m": "green", "\x1b[33m": "yellow"}
+    (code,) = re.findall(r"(\x1b\[\d+m)█*░+", text)
+    assert codes[code] == colour
+
+
 AWS_NAMES = [f"ip-10-0-1-{number}.eu-central-1.compute.internal" for number in range(20)]
 
 
@@ -125,6 +142,35 @@ def test_80_columns_and_24_lines_hold_long_names_with_all_that_counts() -> None:
     for start in ("! The mesh has gaps: ip-10-0-1-0", "! 7 nodes are late: ip-10-0-1-0", "  > See that each"):
         assert any(line.startswith(start) for line in lines), start
     assert "joined at" in lines[-1] or "are late" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        (12, ["cluster id"]),
+        (23, ["cluster id"]),
+        (24, ["cluster id", "expires in"]),
+        (36, ["cluster id", "file age", "expires in"]),
+        (48, ["cluster id", "file age", "expires in", "broker"]),
+        (60, ["cluster id", "file age", "expires in", "broker", "does not see"]),
+        (72, ["cluster id", "address", "file age", "expires in", "broker", "does not see"]),
+    ],
+)
+def test_a_narrow_terminal_tells_names_before_all_else(width: int, headings: list[str]) -> None:
+    several = [member("a-node", misses="b"), member("b"), *split_up(3)]
+    lines = shown(moment(), moment(*several), height=40, width=width).splitlines()
+    assert max(len(line) for line in lines) <= width
+    head = next(line for line in lines if line.startswith("cluster id"))
+    assert [each.rstrip("…") for each in re.split("  +", head.strip())] == headings
+    assert any(re.match("a-node( |$)", line) for line in lines)
+
+
+@pytest.mark.parametrize("height", [1, 5, 24])
+@pytest.mark.parametrize("width", range(1, 12))
+def test_no_terminal_is_too_narrow(width: int, height: int) -> None:
+    broken = Status(listed_s=41.0, error=UnreachableError("no route"))
+    text = shown(moment(), moment(*aws_members(), status=broken), height=height, width=width)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
 
 
 def split_up(parts: int, size: int = 1) -> list[Member]:

@@ -7,6 +7,7 @@ Exit codes: 0 all well, 1 it failed (store, broker, network) or was interrupted,
 import errno
 import io
 import logging
+import os
 import sys
 from typing import Any
 
@@ -51,6 +52,10 @@ def main() -> None:
 
     Settings come from a properties file (-c), from variables S3DISCOVERY_<KEY>, and from -o key=value.
     """
+    # Some terminals set what they do not know to 0, which rich would take for a width.
+    for name in ("COLUMNS", "LINES"):
+        if os.environ.get(name) == "0":
+            del os.environ[name]
     # Ids and prefixes may be of any script, where the terminal is not.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -19,7 +19,7 @@ def config(origins: Origins, log_level: str | None, form: str) -> None:
     """
     from s3discovery import screens
 
-    start_logging(log_level or "warning")
+    start_logging(log_level, "warning")
     resolved = describe(origins.read(as_node=True, serves=True), origins.values())
     if form == "json":
         screens.print_json(

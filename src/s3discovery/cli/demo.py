@@ -35,6 +35,6 @@ def demo(nodes: int, broker: str, keep: bool) -> None:
     """
     from s3discovery.demo.scenario import run_demo
 
-    start_logging("error")
+    start_logging(None, "error")
     held = until_signal(run_demo(nodes=nodes, keep=keep, broker=broker))
     sys.exit(_INTERRUPTED if held is None else 0 if held else 1)

@@ -27,7 +27,7 @@ def doctor(origins: Origins, log_level: str | None, form: str, read_only: bool, 
     from s3discovery.doctor import as_json, examine, exit_code
     from s3discovery.doctor.show import Table
 
-    start_logging(log_level or "error")
+    start_logging(log_level, "error", with_remarks=False)
     table = Table()
     findings = until_signal(
         examine(origins, table.add if form == "table" else lambda finding: None, read_only=read_only)

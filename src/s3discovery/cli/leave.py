@@ -26,7 +26,7 @@ def leave(origins: Origins, log_level: str | None) -> None:
     """
     from s3discovery import screens
 
-    start_logging(log_level or "error")
+    start_logging(log_level, "error")
     path = control.socket_path(origins.read())
     with screens.waiting("leaving the cluster"):
         has_left = until_signal(_ask(path))

@@ -21,7 +21,7 @@ def members(origins: Origins, log_level: str | None, form: str) -> None:
     """
     from s3discovery import screens
 
-    start_logging(log_level or "critical")
+    start_logging(log_level, "critical")
     settings = origins.read()
     with screens.waiting(f"looking at {place(settings)}"):
         seen = until_signal(wiring.look(origins, settings))

@@ -1,6 +1,7 @@
 """Options that many commands have."""
 
 import functools
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from s3discovery import logs
+from s3discovery import logs, wiring
 from s3discovery.errors import SettingsError
 from s3discovery.settings.keys import KEYS
 from s3discovery.wiring import DEFAULT_FILE, Origins
@@ -70,9 +71,14 @@ def format_option(*formats: str) -> Callable[[Callable[..., Any]], Callable[...,
     return click.option("--format", "form", type=click.Choice(formats), default=formats[0], show_default=True)
 
 
-def start_logging(level: str) -> None:
-    """Log lines for people."""
-    logs.start_logging(level)
+def start_logging(level: str | None, default: str, *, with_remarks: bool = True) -> None:
+    """Log lines for people, from `default` on where no level was asked for.
+
+    What is remarked on the settings is told then at any rate, unless the command tells it otherwise: nobody
+    else would say why it looks at another place than was meant."""
+    logs.start_logging(level or default)
+    is_told = with_remarks and level is None
+    wiring.remarks_log.setLevel(logging.WARNING if is_told else logging.NOTSET)
 
 
 def start_service_logging(level: str | None, origins: Origins) -> None:

@@ -30,7 +30,7 @@ def policy(origins: Origins, log_level: str | None, form: str, read_only: bool, 
 
     if lifecycle and read_only:
         raise click.UsageError("--read-only and --lifecycle exclude each other: a rule has no readers.")
-    start_logging(log_level or "warning")
+    start_logging(log_level, "warning")
     settings = _without_keys(origins).read()
     if lifecycle:
         rule = make_lifecycle_rule(settings)

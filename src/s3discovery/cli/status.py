@@ -38,7 +38,7 @@ def status(origins: Origins, log_level: str | None, form: str, here: bool) -> No
     """
     from s3discovery import screens
 
-    start_logging(log_level or "critical")
+    start_logging(log_level, "critical")
     settings = origins.read()
     if here:
         is_ready, reason = ask_readiness(settings)

@@ -40,7 +40,7 @@ def watch(origins: Origins, log_level: str | None, form: str, interval: str) -> 
     screen = WatchScreen()
     shown = screen if form == "table" and screen.is_possible else None
     # Lines of a log would break the screen, which tells what is wrong itself.
-    start_logging(log_level or ("error" if shown is None else "critical"))
+    start_logging(log_level, "error" if shown is None else "critical")
     origins = replace(origins, options=(*origins.options, f"poll-interval={interval}"))
     settings = origins.read()
     until_signal(_watch(origins, settings, shown, as_json=form == "json"))
