@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from s3discovery.errors import DiscoveryError, ThrottledError
+
 # A regular delay is drawn from the last tenth of its interval: nodes started together drift apart,
 # and nobody is ever later than the interval says.
 _SPREAD = 0.1
@@ -37,8 +39,9 @@ def refresh_retry_limit_s(update_interval_s: float, file_expiration_s: float) ->
     return min(_REFRESH_RETRY_LIMIT_S, update_interval_s / 4, spare_s)
 
 
-def after_refusal_s(delay_s: float, retry_after_s: float | None) -> float:
-    """Return `delay_s`, or longer if the store asked for it, within reason."""
+def after_refusal_s(delay_s: float, error: DiscoveryError | None) -> float:
+    """Return `delay_s`, or longer if the store asked for it as it refused, within reason."""
+    retry_after_s = error.retry_after_s if isinstance(error, ThrottledError) else None
     return max(delay_s, min(retry_after_s or 0.0, _RETRY_AFTER_LIMIT_S))
 
 

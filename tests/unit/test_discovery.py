@@ -345,9 +345,9 @@ async def test_a_lost_answer_to_a_put_is_no_rival(
 ) -> None:
     async with node("a") as a:
         stored = bucket.peek("nodes/a")
-        own = a._own
-        assert own is not None
-        own._etag = "of-an-answer-that-never-came"
+        registration = a._registration
+        assert registration is not None
+        registration.own._etag = "of-an-answer-that-never-came"
         await clock.advance(POLL_S)
         assert a.status.rival is None
         assert bucket.peek("nodes/a").body == stored.body

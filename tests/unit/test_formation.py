@@ -554,7 +554,9 @@ class TestOnceFormed:
         await world.until(formed(*nodes))
         for node in nodes:
             moved = make_settings(seed_key="elsewhere")
-            await node.discovery.reconfigure(moved, node.cable, node.discovery.own)
+            own = node.discovery.own
+            assert own is not None
+            await node.discovery.reconfigure(moved, node.cable, own)
         await world.clock.advance(10)
         assert seed.decode(world.store.peek("elsewhere").body).stage is Stage.FORMED
         assert formed(*nodes)()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from s3discovery.errors import ThrottledError, UnreachableError
 from s3discovery.schedule import (
     NudgeAllowance,
     after_refusal_s,
@@ -50,7 +51,10 @@ def test_the_own_file_is_tried_again_within_a_quarter_of_its_interval_and_what_e
 def test_a_store_that_asks_for_time_gets_it_within_reason(
     retry_after_s: float | None, delay_s: float
 ) -> None:
-    assert after_refusal_s(5.0, retry_after_s) == delay_s
+    error = ThrottledError("slow down")
+    error.retry_after_s = retry_after_s
+    assert after_refusal_s(5.0, error) == delay_s
+    assert after_refusal_s(5.0, UnreachableError("no answer")) == after_refusal_s(5.0, None) == 5.0
 
 
 class TestNudges:
