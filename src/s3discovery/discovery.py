@@ -436,7 +436,7 @@ class Discovery:
 
 def _place(settings: Settings) -> tuple[object, ...]:
     """Return what names the place of the files, however it is reached."""
-    return settings.endpoint, settings.bucket_name, settings.file_prefix
+    return *settings.store, settings.file_prefix
 
 
 def _expiry(settings: Settings) -> Expiry:

@@ -20,7 +20,7 @@ from s3discovery.errors import DiscoveryError
 from s3discovery.membership import Expiry
 from s3discovery.node import Member, Report
 from s3discovery.own_file import OwnFile
-from s3discovery.settings.config import Settings
+from s3discovery.settings.config import Settings, StoreName
 from s3discovery.survey import Survey
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Registration:
         self._incarnation = f"{int(clock.wall_s() * 1000):013d}-{secrets.token_hex(8)}"
         self.own = self._file(bucket, member)
         self.write_error: DiscoveryError | None = None
-        self._outdated: list[OwnFile] = []
+        self._outdated: list[tuple[StoreName, OwnFile]] = []  # and where they are
         self._missing_after: int | None = None  # writes of the own file, when a listing did not show it
         self._refresh_due = asyncio.Event()
         self._survey_due = asyncio.Event()
@@ -83,14 +83,16 @@ class Registration:
 
     async def reconfigure(self, settings: Settings, bucket: Bucket, member: Member, *, moves: bool) -> None:
         """Go on with other settings; `moves`: at another place, else `bucket` is a new way to the same."""
-        is_other = moves or settings.file_version != self._settings.file_version
-        self._settings = settings
-        if not moves:
-            for own in (*self._outdated, self.own):
+        before, self._settings = self._settings, settings
+        is_other = moves or settings.file_version != before.file_version
+        for store, own in self._outdated:
+            if store == settings.store:
                 await own.use(bucket)
+        if not moves:
+            await self.own.use(bucket)
         if is_other or not _says(self.own, member):
             own = self._file(bucket, replace(member, report=self.own.member.report))
-            await self._replace(own, moves=moves)
+            await self._replace(own, before.store, moves=moves)
         self._refresh_due.set()
 
     async def write(self) -> bool:
@@ -140,7 +142,8 @@ class Registration:
 
         `goes`: the own one as well, not only those of earlier settings. At most 5 s."""
         # At once, so that it takes as long as one of them at most.
-        await asyncio.gather(*map(_leave, (*([self.own] if goes else []), *self._outdated)))
+        files = [own for _, own in self._outdated] + ([self.own] if goes else [])
+        await asyncio.gather(*map(_leave, files))
 
     async def _await_refresh(self, failures: int) -> None:
         """Sleep until the own file is to be written."""
@@ -158,11 +161,11 @@ class Registration:
             # Settings have changed, or a write failed elsewhere: what to wait for is another thing now.
             failures = max(failures, 1) if self.write_error is not None else 0
 
-    async def _replace(self, own: OwnFile, *, moves: bool) -> None:
+    async def _replace(self, own: OwnFile, old_store: StoreName, *, moves: bool) -> None:
         """Write the own file where it belongs now, and only then take the old one away."""
         old, self.own, self._missing_after = self.own, own, None
         if moves or old.key != own.key:
-            self._outdated.append(old)
+            self._outdated.append((old_store, old))
         await old.retire()
         await self.write()
 
@@ -192,7 +195,9 @@ class Registration:
         A file that must have expired by now is left to expiry: its bucket may be out of reach for ever."""
         expiration_s = self._settings.file_expiration_s
         self._outdated = [
-            own for own in self._outdated if not own.has_expired(expiration_s) and not await _leave(own)
+            (store, own)
+            for store, own in self._outdated
+            if not own.has_expired(expiration_s) and not await _leave(own)
         ]
 
     def _file(self, bucket: Bucket, member: Member) -> OwnFile:

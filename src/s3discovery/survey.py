@@ -19,22 +19,20 @@ from s3discovery.errors import (
     PreconditionError,
 )
 from s3discovery.own_file import NO_ETAG, OwnFile
-from s3discovery.settings.config import Settings
+from s3discovery.settings.config import Settings, StoreName
 
 log = logging.getLogger(__name__)
-
-_Store = tuple[str | None, str]
 
 
 class Survey:
     """What is known of every store that this process has used, by endpoint and bucket."""
 
     def __init__(self) -> None:
-        self._known: dict[_Store, Capabilities] = {}
+        self._known: dict[StoreName, Capabilities] = {}
 
     def of(self, settings: Settings) -> Capabilities:
         """Return what is known of the store that the settings name."""
-        return self._known.get(_store(settings), UNKNOWN) if settings.endpoint else OF_AWS
+        return self._known.get(settings.store, UNKNOWN) if settings.endpoint else OF_AWS
 
     async def ask(self, settings: Settings, own: OwnFile) -> bool:
         """Ask what is not known yet; False if some of it still is not.
@@ -57,7 +55,7 @@ class Survey:
             except DiscoveryError as error:
                 log.debug("store not asked for %s and what follows error=%s", name, error)
                 break
-        self._known[_store(settings)] = known
+        self._known[settings.store] = known
         if known != before:
             _tell(settings, before, known)
         return known.is_known
@@ -79,13 +77,9 @@ async def _honours_delete(prefix: str, bucket: Bucket) -> bool | None:
 
 
 def _tell(settings: Settings, before: Capabilities, known: Capabilities) -> None:
-    endpoint, bucket = _store(settings)
+    endpoint, bucket = settings.store
     log.info("store asked what it honours %s endpoint=%s bucket=%r", known, endpoint, bucket)
     told = dict(before.missing())
     for name, cost in known.missing():
         if name not in told:
             log.warning("store does not honour %s: %s", name, cost)
-
-
-def _store(settings: Settings) -> _Store:
-    return settings.endpoint, settings.bucket_name

@@ -784,3 +784,19 @@ async def test_a_poll_under_way_while_leaving_writes_nothing_any_more(
     release.set()
     await task
     assert bucket.keys == set()
+
+
+async def test_a_file_left_at_another_store_is_taken_away_there_whatever_changes_here(
+    node: Callable[..., Discovery], bucket: MemoryBucket, clock: FakeClock
+) -> None:
+    other = MemoryBucket(clock)
+    elsewhere = make_settings(s3_bucket_name="other")
+    async with node("a") as a:
+        bucket.failures["delete", "nodes/a"] = UnreachableError("no answer")
+        await a.reconfigure(elsewhere, other, member("a"))
+        assert a.is_moving
+        await a.reconfigure(elsewhere, Cable(other), member("a"))
+        bucket.failures.clear()
+        await clock.advance(2 * UPDATE_S)
+        assert not a.is_moving
+        assert (bucket.keys, other.keys) == (set(), {"nodes/a"})

@@ -35,7 +35,7 @@ class ClaimObject:
     def place(self) -> object:
         """What changes when the settings lead to another object."""
         settings = self._discovery.settings
-        return settings.endpoint, settings.bucket_name, self.key
+        return *settings.store, self.key
 
     @property
     def is_conditional(self) -> bool:

@@ -37,6 +37,9 @@ _SHOWN_CHARS = 120  # of a wrong value in a report
 _IN_FILES = ("credentials-secret-access-key", "credentials-session-token")  # have a key `...-file`, too
 
 
+StoreName = tuple[str | None, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Resolved, valid settings; None is "not set". Made by `parse`."""
@@ -140,6 +143,11 @@ class Settings:
     def file_version(self) -> str:
         """The version of node file to write: "1" or "4"."""
         return "4" if self.compatibility == HIVEMQ_4 else "1"
+
+    @property
+    def store(self) -> StoreName:
+        """What names the bucket, however it is reached: endpoint, None for AWS's, and name."""
+        return self.endpoint, self.bucket_name
 
     @property
     def signing_region(self) -> str:
