@@ -125,10 +125,12 @@ def topology(members: Iterable[Member]) -> Topology:
     """Return what the reports of `members` amount to.
 
     Two members see each other unless one of them misses the other; whoever is seen by nobody and tells
-    nothing is waited for."""
+    nothing, and whoever tells nothing beside brokers that publish what they are, is waited for."""
     members = tuple(members)
     by_id = {member.cluster_id: member.report for member in members}
-    placed = [name for name, report in sorted(by_id.items()) if report.is_formed is not False]
+    blank = {name for name, report in by_id.items() if report.is_formed is False}
+    strangers = _strangers(members)
+    placed = sorted(by_id.keys() - blank - strangers)
     is_quiet = not any(report.missing for report in by_id.values())
     groups: list[set[str]] = [set(placed)] if placed and is_quiet else []
     for name in placed if not is_quiet else ():
@@ -138,7 +140,7 @@ def topology(members: Iterable[Member]) -> Topology:
         groups.append(merged)
     told = [group for group in groups if len(groups) == 1 or any(_tells(by_id[name]) for name in group)]
     silent = {name for group in groups if group not in told for name in group}
-    waiting = silent | {name for name, report in by_id.items() if report.is_formed is False}
+    waiting = silent | blank | strangers
     ordered = sorted((tuple(sorted(group)) for group in told), key=lambda group: (-len(group), group))
     gaps = [
         (name, other)
@@ -151,11 +153,23 @@ def topology(members: Iterable[Member]) -> Topology:
     return Topology(tuple(ordered), tuple(sorted(waiting)), tuple(gaps), is_told)
 
 
-def _can_tell(member: Member) -> bool:
-    """Tell whether the node has a broker that speaks when it misses somebody: silence means something then.
+def _strangers(members: Iterable[Member]) -> set[str]:
+    """Return who is in the bucket alone, as far as anybody knows: who tells nothing beside brokers that do.
 
-    Whatever it publishes beside its incarnation is its broker's."""
-    return member.report != NO_REPORT or bool(member.metadata.keys() - {INCARNATION})
+    Nobody misses such a one, so he would seem to be seen by all parts of a split cluster."""
+    if not any(member.report.is_formed is not None or _publishes(member) for member in members):
+        return set()
+    return {member.cluster_id for member in members if not _can_tell(member)}
+
+
+def _can_tell(member: Member) -> bool:
+    """Tell whether the node has a broker that speaks when it misses somebody: then silence says something."""
+    return member.report != NO_REPORT or _publishes(member)
+
+
+def _publishes(member: Member) -> bool:
+    """Tell whether the node's broker publishes what it is: what stands beside the incarnation is its own."""
+    return bool(member.metadata.keys() - {INCARNATION})
 
 
 def _sees(reports: Mapping[str, Report], one: str, other: str) -> bool:

@@ -126,6 +126,26 @@ class TestTopology:
         assert not found.is_whole
         assert not found.is_split
 
+    def test_beside_brokers_that_can_tell_one_that_cannot_is_waited_for(self) -> None:
+        telling = [replace(member(name, None), metadata={"curve": "key"}) for name in ("a", "b")]
+        found = topology([*telling, member("c", None)])
+        assert found.waiting == ("c",)
+        assert found.groups == (("a", "b"),)
+        assert found.is_told
+        assert not found.is_whole
+
+    def test_one_that_cannot_tell_joins_no_parts(self) -> None:
+        apart = {"a": "c", "b": "c", "c": "ab"}
+        halves = [
+            replace(member(name, None, *missing), metadata={"curve": "key"})
+            for name, missing in apart.items()
+        ]
+        formed = [member(name, True, *missing) for name, missing in apart.items()]
+        for telling in (halves, formed):
+            found = topology([*telling, member("hivemq", None)])
+            assert found.groups == (("a", "b"), ("c",))
+            assert found.waiting == ("hivemq",)
+
     def test_one_report_does_not_decide_for_those_who_are_silent(self) -> None:
         """Brokers without metadata: nothing is claimed of them, until one of them misses another."""
         silent = [member(name, None) for name in "bcd"]
