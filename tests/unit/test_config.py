@@ -504,6 +504,12 @@ def test_the_endpoint_region_signs() -> None:
     assert parse(BASE | {"s3-endpoint-region": "garage"}).signing_region == "garage"
 
 
+def test_the_endpoint_that_the_originals_ship_is_aws_in_the_region_of_the_bucket() -> None:
+    settings = parse(BASE | {"s3-endpoint": "s3.amazonaws.com", "s3-endpoint-region": "us-west-2"})
+    assert settings.endpoint is None
+    assert settings.signing_region == settings.bucket_region
+
+
 @pytest.mark.parametrize(
     ("expiration", "interval", "key"),
     [

@@ -161,6 +161,10 @@ def test_a_file_of_the_extension_is_known_by_its_name_or_by_what_is_beside_it(tm
         assert gather(file=file, environ={})["compatibility"] == Value("hivemq-4", str(descriptor))
         beside = write(tmp_path / "mine.properties", "update-interval:180")
         assert "compatibility" not in gather(file=conf.parent / ".." / beside.name, environ={})
+        linked = conf / "linked.properties"
+        linked.symlink_to(beside)
+        assert gather(file=linked, environ={})["compatibility"] == Value("hivemq-4", str(descriptor))
+        linked.unlink()
         descriptor.unlink()
     assert gather(file=None, environ={}) == {}
 
@@ -168,6 +172,12 @@ def test_a_file_of_the_extension_is_known_by_its_name_or_by_what_is_beside_it(tm
 def test_a_prefix_that_is_written_wrong_is_not_taken_for_none(tmp_path: Path) -> None:
     file = write(tmp_path / "config.properties", "file-prefx:nodes/")
     assert "file-prefix" not in gather(file=file, environ={})
+    file = write(file)
+    for given in (
+        gather(file=file, environ={"S3DISCOVERY_FILE_PREFX": "nodes/"}),
+        gather(file=file, environ={}, options=["file-prefx=nodes/"]),
+    ):
+        assert "file-prefix" not in given
 
 
 def test_what_says_the_unit_counts_whatever_the_file_is_called(tmp_path: Path) -> None:

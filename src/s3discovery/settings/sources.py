@@ -143,9 +143,9 @@ def _expand(values: dict[str, Value], skip: Container[str]) -> Iterator[Problem]
 def _sign_of_hivemq_4(file: Path) -> str | None:
     """Return what tells that `file` is one of HiveMQ 4's extension; None if nothing does.
 
-    By whatever way it is named: the file itself counts, where a link leads to it."""
-    real = Path(os.path.realpath(file))
-    for place in (real.parent, real.parent.parent):
+    Where it is named counts, as it does for HiveMQ, and where the file itself is that a link leads to."""
+    named, real = Path(os.path.abspath(file)), Path(os.path.realpath(file))  # noqa: PTH100 - resolves no link
+    for place in (named.parent, named.parent.parent, real.parent, real.parent.parent):
         if os.path.exists(place / _DESCRIPTOR_4):  # noqa: PTH110 - no error for what may not be looked at
             return str(place / _DESCRIPTOR_4)
     return f"the name {_FILE_4}" if _FILE_4 in (file.name, real.name) else None
