@@ -6,7 +6,6 @@ the one that started them.
 
 import asyncio
 import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,12 +14,12 @@ from types import TracebackType
 from typing import Self
 
 from s3discovery.demo import child
+from s3discovery.demo.brokers.rabbitmq import prepare_node, write_cookie
 
 # Not /usr/sbin/rabbitmqctl: that is a wrapper which becomes the user rabbitmq, with another home.
 BIN = Path("/usr/lib/rabbitmq/bin")
 _START_LIMIT_S = 90.0
 _LOOK_EVERY_S = 0.1
-_ONE_SCHEDULER = "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none"
 
 
 def find_rabbitmq() -> Path | None:
@@ -161,38 +160,8 @@ class RabbitNodes:
     ) -> RabbitNode:
         name = f"rmq{number}@{host}"
         folder = self._folder / f"n{number}"
-        folder.mkdir()
-        ports = child.choose_ports(["amqp", "mqtt", "distribution"])
         bound = host if self._hosts else child.HOST
-        (folder / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = {bound}:{ports['amqp']}\n"
-            f"mqtt.listeners.tcp.1 = {bound}:{ports['mqtt']}\n"
-            "mqtt.allow_anonymous = true\nloopback_users = none\n"
-        )
-        (folder / "plugins").write_text("[rabbitmq_mqtt].")
-        erlang = f"-kernel inet_dist_use_interface {{{','.join(bound.split('.'))}}} {_ONE_SCHEDULER}"
-        environ = {
-            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-            "LANG": "C.UTF-8",
-            "HOME": str(home),
-            "ERL_EPMD_PORT": str(epmd_port),
-            "ERL_FLAGS": "-start_epmd false",  # one that they start would outlive them
-            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
-            "RABBITMQ_NODENAME": name,
-            "RABBITMQ_USE_LONGNAME": "true" if "." in host else "false",
-            "RABBITMQ_NODE_PORT": str(ports["amqp"]),
-            "RABBITMQ_DIST_PORT": str(ports["distribution"]),
-            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(folder / "log"),
-            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-            "RABBITMQ_CTL_DIST_PORT_MIN": "0",
-            "RABBITMQ_CTL_DIST_PORT_MAX": "0",
-            "RABBITMQ_CTL_ERL_ARGS": erlang,
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": erlang,
-            # The server replaces its script then: one process, which is the one we signal.
-            "RUNNING_UNDER_SYSTEMD": "true",
-        }
+        ports, environ = prepare_node(name, folder, home, epmd_port, bound)
         return RabbitNode(name, host, folder, environ, ports["amqp"], ports["mqtt"], prefix)
 
     async def _start_epmd(self, port: int, prefix: tuple[str, ...]) -> None:
@@ -223,14 +192,6 @@ class RabbitNodes:
                 if await asking.wait() == 0:
                     return
                 await asyncio.sleep(_LOOK_EVERY_S)
-
-
-def write_cookie(home: Path, cookie: str | None = None) -> None:
-    """Write an Erlang cookie, a new one if none is given."""
-    file = home / ".erlang.cookie"
-    file.unlink(missing_ok=True)
-    file.write_text(cookie or secrets.token_hex(10).upper())
-    file.chmod(0o400)
 
 
 __all__ = ["BIN", "RabbitNode", "RabbitNodes", "find_rabbitmq", "write_cookie"]
