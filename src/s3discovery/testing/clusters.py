@@ -1,13 +1,17 @@
 """What all clusters of real agents in tests have in common: a store, quick settings, and waiting."""
 
 import asyncio
+import os
+import re
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import aiomqtt
 
 from s3discovery import wiring
+from s3discovery.demo import child
 from s3discovery.errors import BrokerError
 from s3discovery.testing.link import Link
 from s3discovery.testing.stores import Store, way_to
@@ -17,19 +21,46 @@ PREFIX = "hivemq/cluster/nodes/"
 LOOK_EVERY_S = 0.05
 
 
-class RunningAgent(Protocol):
-    """An agent as a process."""
+class AgentProcess:
+    """`s3discovery run` as a process: the node of this `name`, and what it logs."""
 
-    @property
-    def name(self) -> str:
-        """The id of its node."""
+    def __init__(self, name: str, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._process: asyncio.subprocess.Process | None = None
 
     @property
     def said(self) -> str:
-        """All that it has logged so far."""
+        """All that it, and what it started, have logged so far."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    @property
+    def state(self) -> str:
+        """What it said last of its cluster."""
+        found: list[str] = re.findall(r"\.driver cluster ([a-z].*)", self.said)
+        return found[-1] if found else ""
+
+    @property
+    def code(self) -> int | None:
+        """How it ended, None as long as it has not."""
+        return self._process.returncode if self._process is not None else None
+
+    async def kill(self, *, with_server: bool = True) -> None:
+        """End it (SIGKILL), and what it started with it, as if the machine died."""
+        if self._process is not None and self._process.returncode is None:
+            if with_server:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+            await self._process.wait()
+
+    async def end(self) -> None:
+        """End it as systemd does (SIGTERM)."""
+        if self._process is not None:
+            await child.end(self._process, limit_s=20.0)
 
 
-A = TypeVar("A", bound=RunningAgent)
+A = TypeVar("A", bound=AgentProcess)
 
 
 class AgentCluster(Generic[A]):

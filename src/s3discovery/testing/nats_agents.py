@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import re
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -16,7 +14,7 @@ from s3discovery.brokers.nats.access import Access
 from s3discovery.brokers.nats.monitoring import Monitor
 from s3discovery.brokers.nats.views import Meta
 from s3discovery.demo import child
-from s3discovery.testing.clusters import LOOK_EVERY_S, AgentCluster
+from s3discovery.testing.clusters import LOOK_EVERY_S, AgentCluster, AgentProcess
 from s3discovery.testing.link import Link
 from s3discovery.testing.nats_server import NatsServer, absolute
 from s3discovery.wiring import Origins
@@ -24,17 +22,16 @@ from s3discovery.wiring import Origins
 LIMIT_S = 90.0
 
 
-class Agent:
+class Agent(AgentProcess):
     """`s3discovery run` as a process, and the server that it is in front of or beside."""
 
     def __init__(self, server: NatsServer, properties: Path, options: Sequence[str] = ()) -> None:
+        super().__init__(server.name, server.folder / "agent.log")
         self.server = server
         self.properties = server.folder / "s3discovery.properties"
         own = "".join(f"{key}:{text}\n" for key, text in server.settings().items())
         self.properties.write_text(properties.read_text() + own)
-        self.log = server.folder / "agent.log"
         self._options = options
-        self._process: asyncio.subprocess.Process | None = None
         origins = Origins(self.properties, environ={})
         self.access = Access.from_settings(origins.read())
         self.monitor = Monitor(self.access)
@@ -64,35 +61,6 @@ class Agent:
         )
         said, _ = await process.communicate()
         return process.returncode or 0, said.decode(errors="replace")
-
-    @property
-    def name(self) -> str:
-        return self.server.name
-
-    @property
-    def said(self) -> str:
-        """All that it and its server have logged so far."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
-    @property
-    def state(self) -> str:
-        """What it said last of its cluster."""
-        found: list[str] = re.findall(r"\.driver cluster ([a-z].*)", self.said)
-        return found[-1] if found else ""
-
-    async def kill(self, *, with_server: bool = True) -> None:
-        """End it (SIGKILL), and what it started with it, as if the machine died."""
-        if self._process is not None and self._process.returncode is None:
-            if with_server:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
-            await self._process.wait()
-
-    async def end(self) -> None:
-        """End it as systemd does (SIGTERM)."""
-        if self._process is not None:
-            await child.end(self._process, limit_s=20.0)
 
 
 class Cluster(AgentCluster[Agent]):

@@ -1,10 +1,8 @@
 """Agents of RabbitMQ nodes for tests: `s3discovery run` as processes."""
 
 import asyncio
-import os
 import re
 import shutil
-import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,7 +11,7 @@ import aiomqtt
 
 from s3discovery.demo import child
 from s3discovery.testing import clusters
-from s3discovery.testing.clusters import LOOK_EVERY_S, AgentCluster
+from s3discovery.testing.clusters import LOOK_EVERY_S, AgentCluster, AgentProcess
 from s3discovery.testing.link import Link
 from s3discovery.testing.rabbitmq import BIN, RabbitNode, RabbitNodes
 from s3discovery.testing.stores import Store
@@ -21,16 +19,15 @@ from s3discovery.testing.stores import Store
 LIMIT_S = 120.0
 
 
-class Agent:
+class Agent(AgentProcess):
     """`s3discovery run` as a process, beside or in front of its node.
 
     `restarts` is how often it ended by itself and was started again, as systemd does."""
 
     def __init__(self, node: RabbitNode, properties: Path) -> None:
+        super().__init__(node.name, node.folder / "agent.log")
         self.node = node
-        self.log = node.folder / "agent.log"
         self._properties = properties
-        self._process: asyncio.subprocess.Process | None = None
         self._command: tuple[str, ...] | None = None  # while it shall run
         self.restarts = 0
 
@@ -61,41 +58,16 @@ class Agent:
             )
 
     @property
-    def name(self) -> str:
-        return self.node.name
-
-    @property
     def control(self) -> Path:
         return self.node.folder / "control"
 
-    @property
-    def said(self) -> str:
-        """All that it has logged so far."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
-    @property
-    def state(self) -> str:
-        """What it said last of its cluster."""
-        found: list[str] = re.findall(r"driver cluster (.*)", self.said)
-        return found[-1] if found else ""
-
-    @property
-    def code(self) -> int | None:
-        """How it ended, None as long as it has not."""
-        return self._process.returncode if self._process is not None else None
-
-    async def kill(self) -> None:
-        """End it and whatever it started (SIGKILL)."""
+    async def kill(self, *, with_server: bool = True) -> None:
         self._command = None
-        if self._process is not None and self._process.returncode is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            await self._process.wait()
+        await super().kill(with_server=with_server)
 
     async def end(self) -> None:
-        """End it as systemd does (SIGTERM)."""
         self._command = None
-        if self._process is not None:
-            await child.end(self._process, limit_s=20.0)
+        await super().end()
 
 
 class Cluster(AgentCluster[Agent]):
