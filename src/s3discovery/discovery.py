@@ -46,7 +46,8 @@ class Status:
 
     `registered`: the own file is in the bucket and not expired (False for an observer). `error` is why the
     last poll failed and `write_error` why the last write of the own file did; None when all is well.
-    `listed_s` is our monotonic time of the last complete listing. `read_error` is why some file could not be
+    `listed_s` is our monotonic time of the last complete listing, `asked_s` that since when one is under way
+    (None: none is); the last one took `listing_s`. `read_error` is why some file could not be
     read at the last poll. `rival` is another process that uses our cluster id. `problems` by key are files
     that cannot be used, and why. `skew_s`: the local wall clock is ahead of S3's by so much. `capabilities`
     is what the store honours, unknown to an observer. `credentials_until_s` is when the credentials in use
@@ -57,6 +58,8 @@ class Status:
     write_error: DiscoveryError | None = None
     read_error: DiscoveryError | None = None
     listed_s: float | None = None
+    asked_s: float | None = None
+    listing_s: float = 0.0
     rival: Member | None = None
     problems: Mapping[str, str] = field(default_factory=dict)
     skew_s: float | None = None
@@ -84,6 +87,8 @@ class Discovery:
         self._error: DiscoveryError | None = None
         self._clear_error: DiscoveryError | None = None
         self._skew_s: float | None = None
+        self._asked_s: float | None = None
+        self._listing_s = 0.0
         self._polls = 0
         self._counts: Counter[str] = Counter()
         self._news = asyncio.Event()
@@ -142,6 +147,8 @@ class Discovery:
             write_error=registration.write_error if registration is not None else None,
             read_error=self._files.failure,
             listed_s=self._view.monotonic_s,
+            asked_s=self._asked_s,
+            listing_s=self._listing_s,
             rival=registration.own.rival if registration is not None else None,
             problems=self._view.problems,
             skew_s=self._skew_s,
@@ -343,10 +350,7 @@ class Discovery:
         settings, registration = self._settings, self._registration
         own = registration.own if registration is not None else None
         writes = own.writes if own is not None else 0
-        listing = membership.without(
-            membership.without_probes(await self._bucket.list(settings.file_prefix), settings.file_prefix),
-            claim_key(settings),
-        )
+        listing = await self._list(settings)
         monotonic_s = self._clock.monotonic_s()
         own_key = own.key if own is not None else None
         own_entry = next((entry for entry in listing.entries if entry.key == own_key), None)
@@ -377,6 +381,17 @@ class Discovery:
             age_s = max(times_s) - own_entry.modified_s if own_entry is not None and times_s else 0.0
             await registration.mend(own_entry, writes, age_s=age_s, expiry=_expiry(settings))
             await self._clear(view.ripe)
+
+    async def _list(self, settings: Settings) -> Listing:
+        """Return what is listed, without what is no node's."""
+        self._asked_s = asked_s = self._clock.monotonic_s()
+        try:
+            listing = await self._bucket.list(settings.file_prefix)
+        finally:
+            self._asked_s, self._listing_s = None, self._clock.monotonic_s() - asked_s
+        return membership.without(
+            membership.without_probes(listing, settings.file_prefix), claim_key(settings)
+        )
 
     async def _clear(self, ripe: tuple[Entry, ...]) -> None:
         """Delete files that stand for dead nodes; whatever happens here, discovery goes on."""

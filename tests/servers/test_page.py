@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
+from s3discovery.bucket import Listing
 from s3discovery.demo.child import choose_ports, end, start
 from s3discovery.errors import CodecError, UnreachableError
 from s3discovery.http.page import assembled
@@ -87,6 +88,18 @@ class TestLive:
             own.cable.cut = None
             await seen.text("#wrong", "Nothing is wrong")
             await seen.count("#picture .node[data-life=fresh]", 2)
+
+    async def test_a_store_that_takes_requests_and_does_not_answer(self, browser: Browser) -> None:
+        async def silent(prefix: str) -> Listing:
+            never: asyncio.Future[Listing] = asyncio.get_running_loop().create_future()
+            return await never
+
+        async with agent() as own, opened(browser, own.base) as seen:
+            await seen.text("#wrong", "Nothing is wrong", LIMIT_S * 1000)
+            own.cable.list = silent  # type: ignore[method-assign]
+            await seen.text("#wrong", "The store is slow")
+            await seen.text(".tiles", "Slow")
+            await seen.text("#events", "The store is slow")
 
     async def test_a_split_stands_apart_and_heals(self, browser: Browser) -> None:
         async with agent(TELLING) as own, opened(browser, own.base) as seen:

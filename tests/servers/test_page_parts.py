@@ -135,6 +135,60 @@ class TestVerdict:
         )
         assert tiles["Cluster"] == "Not joined | waiting for b (1/2) | warning"
 
+    async def test_a_cluster_that_somebody_is_missing_in_is_incomplete(self, parts: Page) -> None:
+        broker = "incomplete 2/3, waiting for 'c'"
+        tiles = await show(
+            parts, [member("a", own=True)], cluster={"broker": broker}, troubles=[trouble("missing")]
+        )
+        assert tiles["Cluster"] == f"Incomplete | {broker} | warning"
+
+    async def test_while_the_store_fails_it_is_of_the_last_listing(self, parts: Page) -> None:
+        pair = [member("a"), member("b")]
+        tiles = await show(parts, pair, store={"answers": False, "listed_s_ago": 26.0})
+        assert tiles["Cluster"] == "Whole | as of 26 s ago | plain"
+        assert tiles["Store"] == "Failing | listed 26 s ago, every 15 s | bad"
+        assert (
+            await parts.inner_text("#summary")
+            == "2 members when the store was last listed, each sees every other."
+        )
+
+    async def test_a_store_that_is_slow_says_so(self, parts: Page) -> None:
+        tiles = await show(parts, [member("a")], troubles=[trouble("slow")])
+        assert tiles["Store"] == "Slow | listed 1 s ago, every 15 s | warning"
+
+    async def test_members_kept_past_their_expiry_are_not_said_never_to_expire(self, parts: Page) -> None:
+        tiles = await show(parts, [member("a", expires_in_s=-3.0), member("b", expires_in_s=9.0)])
+        assert tiles["Members"] == "2 | some past expiry, kept | good"
+        tiles = await show(parts, [member("a", expires_in_s=None)])
+        assert tiles["Members"] == "1 | none expires | good"
+
+    @pytest.mark.parametrize(
+        ("state", "broker", "tone", "words"),
+        [
+            ("formed 3/3", "formed 3/3", "good", "Cluster: formed 3/3"),
+            ("formed 3/3", None, "good", "Cluster: formed 3/3"),
+            (
+                "formed 3/3",
+                "incomplete 2/3, waiting for 'c'",
+                "warning",
+                "Cluster: formed 3/3; the broker of this node: incomplete 2/3, waiting for 'c'",
+            ),
+            ("split: a | b", "split: a | b", "bad", "Cluster: split: a | b"),
+            (
+                "2 members, none tells of its broker",
+                "told of 1 peer",
+                "warning",
+                "Cluster: 2 members, none tells of its broker; the broker of this node: told of 1 peer",
+            ),
+        ],
+    )
+    async def test_an_event_says_what_all_report_and_what_this_node_knows(
+        self, parts: Page, state: str, broker: str | None, tone: str, words: str
+    ) -> None:
+        told = """(data) => { const row = eventRow({ event: "cluster", data });
+            return [row.dataset.tone, row.lastChild.textContent]; }"""
+        assert await parts.evaluate(told, {"at": 1.0, "state": state, "broker": broker}) == [tone, words]
+
     @pytest.mark.parametrize("what", ["write_error", "read_error"])
     async def test_a_store_that_does_half_of_it(self, parts: Page, what: str) -> None:
         tiles = await show(parts, [member("a")], store={what: "denied"})

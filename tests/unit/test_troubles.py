@@ -63,6 +63,9 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
         (with_status(error=UnreachableError("no route")), "store", BAD, "for 1 s: no route"),
         (with_status(error=UnreachableError("x"), listed_s=None), "store", BAD, "since the start: x"),
         (with_status(listed_s=None), "start", NOTE, "not been listed yet"),
+        (with_status(listing_s=1.6), "slow", WARNING, "a listing takes 1.6 s"),
+        (with_status(listing_s=0.1, asked_s=CALM.monotonic_s - 3), "slow", WARNING, "a listing takes 3.0 s"),
+        (with_status(asked_s=0.0, listed_s=None), "slow", WARNING, "a listing takes"),
         (with_status(write_error=AccessDeniedError("no s3:PutObject")), "write", BAD, "no s3:PutObject"),
         (with_status(read_error=AccessDeniedError("no s3:GetObject")), "read", WARNING, "no s3:GetObject"),
         (with_status(rival=member("a")), "rival", BAD, "10.0.0.1:7800 uses the cluster id a"),
@@ -88,6 +91,12 @@ def test_nothing_is_wrong_where_nothing_is() -> None:
             "broker",
             WARNING,
             "waiting for 'b'",
+        ),
+        (
+            replace(CALM, cluster_state=ClusterState("incomplete 2/3, waiting for 'c'", is_ready=True)),
+            "missing",
+            WARNING,
+            "waiting for 'c'",
         ),
         (replace(CALM, cluster_state=ClusterState()), "broker", WARNING, "not there yet"),
         (with_members(member("a"), member("b", age_s=30)), "late", WARNING, "1 node is late: b"),
@@ -123,6 +132,24 @@ def test_each_by_itself(moment: Moment, kind: str, severity: str, words: str) ->
     found = only(moment)
     assert (found.kind, found.severity) == (kind, severity)
     assert words in found.title
+
+
+def test_a_listing_of_usual_length_is_no_trouble() -> None:
+    assert troubles(with_status(listing_s=0.9)) == ()
+    assert troubles(with_status(asked_s=CALM.monotonic_s - 0.9)) == ()
+
+
+def test_an_outage_is_told_once_and_by_what_is_known() -> None:
+    error, status = UnreachableError("no route"), CALM.status
+    known = only(replace(CALM, status=replace(status, error=error, write_error=UnreachableError("no way"))))
+    assert "as they were last seen, and the broker keeps its peers." in known.effect
+    assert "drop this node" in known.effect
+    unknown = only(
+        replace(CALM, own=None, cluster_state=None, status=replace(status, error=error, listed_s=None))
+    )
+    assert unknown.effect == "The members are not known. Attempts go on."
+    both = troubles(with_status(error=error, write_error=AccessDeniedError("no s3:PutObject")))
+    assert [trouble.kind for trouble in both] == ["store", "write"]
 
 
 def test_the_worst_comes_first_and_long_lists_are_cut() -> None:

@@ -1,9 +1,36 @@
 """What is noted while somebody may ask, and when."""
 
+import asyncio
+
+from s3discovery.bucket import Listing
 from s3discovery.discovery import Discovery
 from s3discovery.http.watching import watching
 from s3discovery.running import ClusterState, Running
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
+
+
+class Silent(MemoryBucket):
+    """A store that takes requests and answers none, from its second listing on."""
+
+    async def list(self, prefix: str) -> Listing:
+        if self.requests["list"]:
+            await asyncio.Event().wait()
+        return await super().list(prefix)
+
+
+async def test_a_store_that_does_not_answer_is_seen_within_2_s() -> None:
+    clock = FakeClock()
+    settings = make_settings(poll_interval="60s")
+    async with (
+        Discovery(settings, Silent(clock), clock=clock) as discovery,
+        watching(Running(settings, discovery, clock, lambda: None)) as seen,
+    ):
+        while discovery.status.asked_s is None:
+            await clock.advance(0.1)
+        await clock.advance(1.1)
+        (event,) = seen.journal.recent(9)
+        assert (event.kind, event.data["kind"]) == ("trouble", "slow")
+
 
 ENDING_S = 300.0  # credentials that end so soon are a trouble
 

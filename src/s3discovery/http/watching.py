@@ -46,24 +46,29 @@ class Watching:
         """Note what happens, until cancelled.
 
         A bug in what is told is logged, once, and the next look may do: the node itself is well."""
-        running, clock, discovery = self.running, self.running.clock, self.running.discovery
+        clock, discovery = self.running.clock, self.running.discovery
         seen, due_s = None, 0.0
         while True:
             polls = discovery.polls
             # What changes by itself, such as who is late, waits for the next look at all of it.
+            wait_s = _TICK_S
             try:
-                now = (sum(discovery.counts.values()), running.cluster_state(), discovery.status.registered)
-                if now != seen or clock.monotonic_s() >= due_s:
-                    seen, due_s = now, clock.monotonic_s() + _LOOK_S
-                    self._note()
+                moment = self.moment()
+                status = moment.status
+                counted = sum(discovery.counts.values())
+                now = (counted, moment.cluster_state, status.registered, moment.is_slow)
+                if now != seen or moment.monotonic_s >= due_s:
+                    seen, due_s = now, moment.monotonic_s + _LOOK_S
+                    self._note(moment)
+                wait_s = min(_TICK_S, moment.slow_in_s)
             except Exception as error:
                 if type(error) not in self._known_bugs:
                     self._known_bugs.add(type(error))
                     log.exception("journal failed, a bug, told once")
-            await sleep_unless(clock, _TICK_S, discovery.polled(polls))
+            await sleep_unless(clock, wait_s, discovery.polled(polls))
 
-    def _note(self) -> None:
-        if self.journal.note(self.moment(), self.running.clock.wall_s()):
+    def _note(self, moment: Moment) -> None:
+        if self.journal.note(moment, self.running.clock.wall_s()):
             news, self.news = self.news, asyncio.Event()
             news.set()
 

@@ -30,7 +30,9 @@ KINDS = (
     "cured",
 )
 # Troubles that other kinds of events tell of.
-_TOLD = frozenset({"store", "start", "split", "gaps", "waiting", "broker", "files", "rival", "empty"})
+_TOLD = frozenset(
+    {"store", "start", "split", "gaps", "waiting", "broker", "missing", "files", "rival", "empty"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from s3discovery.errors import DiscoveryError
 from s3discovery.node import Member
 from s3discovery.observation.moment import Moment
 
@@ -16,7 +17,7 @@ _NAMED = 5
 # Credentials that are renewed by themselves are, at the latest, a quarter of an hour before they end.
 _ENDING_S = 300.0
 _SKEW_LIMIT_S = 60.0  # less does nobody harm; S3 itself refuses from 900 s on
-_DOCTOR = "Run s3discovery doctor with these settings: it names the cause."
+_DOCTOR = "Run s3discovery doctor with these settings: it looks at every step of the way."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +42,19 @@ def troubles(moment: Moment) -> tuple[Trouble, ...]:
 def _of_the_store(moment: Moment) -> Iterator[Trouble]:
     status = moment.status
     if status.error is not None:
-        ago_s = moment.listed_s_ago
-        since = "since the start" if ago_s is None else f"for {length(ago_s)}"
+        yield _failure(status.error, moment)
+    elif moment.is_slow:
         yield Trouble(
-            "store",
-            BAD,
-            f"No complete listing of the store {since}: {status.error}",
-            "All members are kept as they were last seen, and the broker keeps its peers. Nobody counts as "
-            "expired until the living had time to write again. Attempts go on.",
+            "slow",
+            WARNING,
+            f"The store is slow: a listing takes {moment.listing_s:.1f} s",
+            "Who joins or leaves is seen that much later.",
             _DOCTOR,
         )
     elif status.listed_s is None:
         yield Trouble("start", NOTE, "The store has not been listed yet", "Members are not known.", "Wait.")
-    if status.write_error is not None:
+    # What keeps us from reading as well as from writing is told once.
+    if status.write_error is not None and type(status.write_error) is not type(status.error):
         yield Trouble(
             "write",
             BAD,
@@ -87,6 +88,21 @@ def _of_the_store(moment: Moment) -> Iterator[Trouble]:
             f"{cost[0].upper()}{cost[1:]}.",
             "Bring the store up to date, or live with it.",
         )
+
+
+def _failure(error: DiscoveryError, moment: Moment) -> Trouble:
+    ago_s, effects = moment.listed_s_ago, list[str]()
+    if ago_s is None:
+        effects.append("The members are not known.")
+    else:
+        kept = "" if moment.cluster_state is None else ", and the broker keeps its peers"
+        effects.append(f"All members are kept as they were last seen{kept}.")
+        effects.append("Nobody counts as expired until the living had time to write again.")
+    if moment.own is not None:
+        effects.append("Others that do reach the store drop this node when its file expires.")
+    since = "since the start" if ago_s is None else f"for {length(ago_s)}"
+    title = f"No complete listing of the store {since}: {error}"
+    return Trouble("store", BAD, title, " ".join((*effects, "Attempts go on.")), _DOCTOR)
 
 
 def _of_credentials(moment: Moment) -> Iterator[Trouble]:
@@ -143,7 +159,7 @@ def _of_the_cluster(moment: Moment) -> Iterator[Trouble]:
     state = moment.cluster_state
     if state is not None and not (state.is_whole or state.is_split):
         yield Trouble(
-            "broker",
+            "missing" if state.is_ready else "broker",
             WARNING,
             f"The broker of this node{f': {state.text}' if state.text else ' is not there yet'}",
             "It is tried again at every poll.",

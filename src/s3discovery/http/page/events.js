@@ -12,7 +12,7 @@ function sentence(kind, data) {
       ? ["bad", id(), ` expired: its file was ${length(data.age_s)} old`] : ["plain", id(), " left"];
     case "moved": return ["plain", id(), " changed, is at ", own(place(data.host, data.port))];
     case "store": return data.answers ? ["good", "The store can be listed again"] : ["bad", "The store cannot be listed: ", own(data.error)];
-    case "cluster": return [data.state.startsWith("formed") ? "good" : data.state.startsWith("split") ? "bad" : "warning", "Cluster: ", own(clipped(data.state, 300))];
+    case "cluster": return clusterSentence(data);
     case "skipped": return ["warning", "File ", own(data.key), " cannot be used: ", own(data.reason)];
     case "readable": return ["good", "File ", own(data.key), " is in order or gone"];
     case "rival": return ["bad", "Another process uses our cluster id, at ", own(data.address)];
@@ -21,6 +21,14 @@ function sentence(kind, data) {
     case "cured": return ["good", "Over: ", own(data.title)];
     default: return ["plain", own(kind)];
   }
+}
+
+// What all nodes report, and what the broker of this node says where that is something else: it knows of itself sooner.
+function clusterSentence({ state, broker }) {
+  const texts = broker && broker !== state ? [state, broker] : [state];
+  const tones = texts.map((text) => (/^(formed|told)/.test(text) ? "good" : text.startsWith("split") ? "bad" : "warning"));
+  const tone = ["bad", "warning", "good"].find((each) => tones.includes(each));
+  return [tone, "Cluster: ", isolated(clipped(state, 300)), ...(texts.length > 1 ? ["; the broker of this node: ", isolated(clipped(broker, 300))] : [])];
 }
 
 function eventRow({ event, data }) {

@@ -47,15 +47,16 @@ function showTiles() {
   tile("Cluster", ...verdict());
 
   const late = members.filter((member) => member.late).length;
-  const soonest = members.map(remainingOf).filter((remaining) => remaining !== null && remaining > 0).sort((one, other) => one - other)[0];
-  const expiry = soonest === undefined ? "none expires" : `oldest expires in ${length(soonest)}`;
+  const soonest = members.map(remainingOf).filter((remaining) => remaining !== null).sort((one, other) => one - other)[0];
+  const expiry = soonest === undefined ? "none expires" : soonest > 0 ? `oldest expires in ${length(soonest)}` : "some past expiry, kept";
   if (known.isListed) tile("Members", String(members.length), late ? `${late} late` : expiry, late ? "warning" : "good");
   else tile("Members", "Not known yet", members.length ? "but this node" : "the store has not been listed", "plain");
 
   const ago = listedAgo();
   const when = ago === null ? "not listed yet" : `listed ${length(ago)} ago, every ${interval(status.poll_interval_s)}`;
   const faulty = store.write_error || store.read_error;
-  tile("Store", !store.answers ? "Failing" : faulty ? "Partly" : ago === null ? "Asked" : "Answers", when, !store.answers ? "bad" : faulty ? "warning" : "good");
+  const isSlow = hasTrouble("slow");
+  tile("Store", !store.answers ? "Failing" : faulty ? "Partly" : isSlow ? "Slow" : ago === null ? "Asked" : "Answers", when, !store.answers ? "bad" : faulty || isSlow ? "warning" : "good");
 
   if (status.own === null) tile("This agent", "Observer", "writes nothing", "plain");
   else tile("This agent", status.own, status.registered ? "registered" : "not registered", status.registered ? "good" : "bad");

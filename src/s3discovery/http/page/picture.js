@@ -145,10 +145,10 @@ function summary(sections) {
   const { cluster } = known.status;
   const late = known.members.filter((member) => member.late).length;
   if (!known.isListed) return "The members are not known yet: the store has not been listed.";
-  const parts = [counted(known.members.length, "member", "members")];
+  const parts = [counted(known.members.length, "member", "members") + (known.status.store.answers ? "" : " when the store was last listed")];
   if (cluster.split) parts.push(`split into ${cluster.groups.length} parts that do not see each other`);
   else if (!known.isTold) parts.push("none tells of its broker");
-  else if (verdict()[2] === "good") parts.push("each sees every other");
+  else if (verdictOfListing()[2] === "good") parts.push("each sees every other");
   if (cluster.gaps_count) parts.push(`${counted(cluster.gaps_count, "pair", "pairs")} with a gap`);
   const waiting = sections.find((section) => section.kind === "waiting");
   if (waiting) parts.push(`${waiting.members.length} waiting to join`);

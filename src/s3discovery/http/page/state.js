@@ -59,16 +59,26 @@ function standingOf(member) {
   return known.isTold ? "in the cluster" : "there; tells nothing of its broker";
 }
 
-// How the cluster is, in short: a figure, what it means, and how bad that is. It is the agent that judges.
+const hasTrouble = (kind) => known.status.troubles.some((trouble) => trouble.kind === kind);
+
+// How the cluster is, in short: a figure, what it means, and how bad that is. While the store fails, how it was.
 function verdict() {
-  const { cluster, troubles } = known.status;
+  const [figure, meaning, tone] = verdictOfListing();
+  if (known.status.store.answers || !known.isListed) return [figure, meaning, tone];
+  return [figure, `as of ${length(listedAgo())} ago`, tone === "good" ? "plain" : tone];
+}
+
+// It is the agent that judges.
+function verdictOfListing() {
+  const { cluster } = known.status;
   const inside = cluster.groups.reduce((sum, group) => sum + group.length, 0);
   if (!known.isListed) return ["Not known yet", "the store has not been listed", "plain"];
   if (!known.members.length) return ["Empty", "nobody is there", "warning"];
   if (cluster.split) return [`Split in ${cluster.groups.length}`, `${cluster.groups.map((group) => group.length).join(" + ")} nodes`, "bad"];
   if (cluster.waiting.length) return [`${inside} of ${known.members.length} in`, `${cluster.waiting.length} waiting`, "warning"];
   if (cluster.gaps_count) return ["With gaps", counted(cluster.gaps_count, "pair", "pairs"), "warning"];
-  if (troubles.some((trouble) => trouble.kind === "broker")) return ["Not joined", clipped(cluster.broker || "the broker of this node is not there yet", 80), "warning"];
+  if (hasTrouble("broker")) return ["Not joined", clipped(cluster.broker || "the broker of this node is not there yet", 80), "warning"];
+  if (hasTrouble("missing")) return ["Incomplete", clipped(cluster.broker, 80), "warning"];
   if (!known.isTold) return ["Not told", "no broker reports", "plain"];
   return ["Whole", "all see each other", "good"];
 }
