@@ -15,8 +15,8 @@ from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError
 from s3discovery.formation.departures import Departures
 from s3discovery.formation.formation import Formation
-from s3discovery.node import Report
-from s3discovery.observation.moment import Moment
+from s3discovery.formation.silence import Silence
+from s3discovery.node import Member, Report
 from s3discovery.running import ClusterState, Sight
 from s3discovery.topology import topology
 
@@ -55,6 +55,7 @@ class Driver:
         self._refused = ""
         self._refusals = 0  # one after the other
         self._has_joined = False
+        self._silence = Silence()
         self._forget_s = -math.inf  # when a dead node may be forgotten again
         self._warned: frozenset[str] = frozenset()
 
@@ -105,6 +106,7 @@ class Driver:
                     await discovery.report(Report(is_formed=False))
                     return False
             peers = discovery.peers
+            self._listen(peers)
             await broker.apply(peers)
             if self._child is not None and discovery.polls and not self._child.was_started:
                 await self._child.start()  # the broker has rendered what it needs, and left the start to us
@@ -173,17 +175,37 @@ class Driver:
     def _belongs(self, peers: int, missing: frozenset[str]) -> bool:
         """Tell whether who is missing is missing for others as well: then it is not this node that lacks.
 
-        An engine belongs once it is formed. Others do once they saw all, or some while others stay away; or
-        when nobody else has refreshed his file as he should. From then on."""
+        An engine belongs once it is formed. Others do once they saw all, or some while others stay away, and
+        from then on; and as long as nobody who is missing refreshes his file."""
         now_s = self._clock.monotonic_s()
         is_lasting = any(now_s - self._missed.get(name, now_s) >= _REPORT_MARGIN_S for name in missing)
-        self._has_joined |= (len(missing) < peers and is_lasting) or self._are_late(missing)
-        return self._formation is not None or self._has_joined
+        self._has_joined |= len(missing) < peers and is_lasting
+        return self._formation is not None or self._has_joined or self._are_silent(missing)
 
-    def _are_late(self, names: frozenset[str]) -> bool:
-        """Tell whether none of these members has refreshed his file when he should have."""
-        moment = Moment.of(self._discovery, self._clock)
-        return all(moment.is_late(member) for member in moment.members if member.cluster_id in names)
+    def _listen(self, peers: frozenset[Member]) -> None:
+        """Note after each listing whether the peers have refreshed their files."""
+        discovery = self._discovery
+        counts, listed_s = discovery.counts, discovery.status.listed_s
+        if listed_s is not None:
+            self._silence = self._silence.listen(
+                peers,
+                polls=discovery.polls,
+                listed_s=listed_s,
+                failures=counts.get("poll_failed", 0) + counts.get("refresh_failed", 0),
+            )
+
+    def _are_silent(self, names: frozenset[str]) -> bool:
+        """Tell whether none of these peers has refreshed his file for longer than who lives may take."""
+        settings = self._discovery.settings
+        return all(
+            self._silence.is_long(
+                name,
+                file_expiration_s=settings.file_expiration_s,
+                update_interval_s=settings.update_interval_s,
+                poll_interval_s=settings.poll_interval_s,
+            )
+            for name in names
+        )
 
     async def _report_missing(self, missing: frozenset[str]) -> None:
         now_s = self._clock.monotonic_s()

@@ -14,6 +14,7 @@ from s3discovery.driver import Driver
 from s3discovery.errors import AccessDeniedError, BrokerError, UnreachableError
 from s3discovery.formation import seed
 from s3discovery.node import Address, Member, NodeFile
+from s3discovery.running import ClusterState
 from s3discovery.testing import (
     FakeClock,
     FakeClusters,
@@ -43,6 +44,11 @@ class Stage:
                 yield discovery, driver
             finally:
                 task.cancel()
+
+    def plant_dead(self) -> None:
+        """Have the bucket hold a file written just now that nobody will refresh."""
+        file = NodeFile("1", 0, "dead", Address("dead.example", 7800))
+        self.store.plant("nodes/dead", codec.encode(file, "1"))
 
     async def until(self, condition: Callable[[], bool], limit_s: float = 60) -> None:
         begun_s = self.clock.monotonic_s()
@@ -173,8 +179,7 @@ class TestReadiness:
                 assert driver.state.is_ready
 
     async def test_who_starts_beside_the_dead_alone_is_ready_once_they_are_late(self, stage: Stage) -> None:
-        file = NodeFile("1", 0, "dead", Address("dead.example", 7800))
-        stage.store.plant("nodes/dead", codec.encode(file, "1"))
+        stage.plant_dead()
         broker = RecordingBroker()
         broker.never_seen = frozenset({"dead"})
         async with stage.run(broker, "a") as (_, driver):
@@ -183,6 +188,119 @@ class TestReadiness:
             assert not driver.state.is_ready
             await stage.until(lambda: driver.state.is_ready, limit_s=25)
             assert "'dead'" in driver.state.text, "its file is there still"
+
+    async def test_who_comes_after_another_has_stayed_away_for_long_is_not_waited_for(
+        self, stage: Stage
+    ) -> None:
+        stage.plant_dead()
+        broker = RecordingBroker()
+        broker.never_seen = frozenset({"dead", "new"})
+        async with stage.run(broker, "a") as (_, driver):
+            await stage.clock.advance(20)
+            assert not driver.state.is_ready
+            async with stage.run(RecordingBroker(), "b"), stage.run(RecordingBroker(), "new"):
+                await stage.until(lambda: driver.state.text.startswith("incomplete 2/4"), limit_s=10)
+                assert driver.state.is_ready
+
+    @pytest.mark.parametrize("outage_s", [450.0, 600.0])
+    async def test_who_starts_after_an_outage_takes_nobody_for_dead(
+        self, stage: Stage, outage_s: float
+    ) -> None:
+        values = {"update_interval": "300s", "file_expiration": "900s", "poll_interval": "60s"}
+        broker = RecordingBroker()
+        broker.never_seen = frozenset("b")
+        async with stage.run(RecordingBroker(), "b", **values):
+            await stage.clock.advance(270)
+            stage.store.outage = UnreachableError("no answer")
+            await stage.clock.advance(outage_s)
+            stage.store.outage = None
+            async with stage.run(broker, "a", **values) as (_, driver):
+                for _ in range(20):
+                    await stage.clock.advance(30)
+                    assert driver.state.text == "incomplete 1/2, waiting for 'b'"
+                    assert not driver.state.is_ready
+
+    async def test_nobody_is_silent_because_of_an_outage(self, stage: Stage) -> None:
+        broker = RecordingBroker()
+        broker.never_seen = frozenset("b")
+        async with stage.run(RecordingBroker(), "b"), stage.run(broker, "a") as (_, driver):
+            await stage.until(lambda: driver.state.text == "incomplete 1/2, waiting for 'b'")
+            stage.store.outage = UnreachableError("no answer")
+            for _ in range(90):
+                await stage.clock.advance(1)
+                assert not driver.state.is_ready
+            stage.store.outage = None
+            for _ in range(90):
+                await stage.clock.advance(1)
+                assert not driver.state.is_ready
+
+    async def test_time_without_listings_does_not_count(self, stage: Stage) -> None:
+        stage.plant_dead()
+        broker = RecordingBroker()
+        broker.never_seen = frozenset({"dead"})
+        async with stage.run(broker, "a") as (_, driver):
+            await stage.clock.advance(5)
+            stage.store.failures[("list", "nodes/")] = UnreachableError("no answer")
+            await stage.clock.advance(100)
+            stage.store.failures.clear()
+            for _ in range(20):
+                await stage.clock.advance(1)
+                assert not driver.state.is_ready
+            await stage.until(lambda: driver.state.is_ready, limit_s=25)
+            assert "'dead'" in driver.state.text
+
+    async def test_time_in_which_nothing_can_be_written_does_not_count(self, stage: Stage) -> None:
+        stage.plant_dead()
+        broker = RecordingBroker()
+        broker.never_seen = frozenset({"dead"})
+        async with stage.run(broker, "a") as (_, driver):
+            stage.store.failures[("put", "nodes/a")] = UnreachableError("no answer")
+            await stage.clock.advance(45)
+            assert not driver.state.is_ready
+            assert driver.state.text == "incomplete 1/2, waiting for 'dead'"
+
+    async def test_nobody_is_silent_whose_interval_is_longer(self, stage: Stage) -> None:
+        broker = RecordingBroker()
+        broker.never_seen = frozenset("b")
+        async with stage.run(RecordingBroker(), "b", file_expiration="300s", update_interval="120s"):
+            await stage.clock.advance(1)
+            async with stage.run(broker, "a", file_expiration="300s") as (_, driver):
+                for _ in range(300):
+                    await stage.clock.advance(1)
+                    assert not driver.state.is_ready
+
+    async def test_who_was_taken_for_dead_and_returns_is_waited_for(self, stage: Stage) -> None:
+        stage.plant_dead()
+        broker = RecordingBroker()
+        broker.never_seen = frozenset({"dead"})
+        async with stage.run(broker, "a") as (_, driver):
+            await stage.until(lambda: driver.state.is_ready)
+            stage.store.outage = UnreachableError("no answer")
+            await stage.clock.advance(15)
+            assert driver.state.is_ready, "in an outage nobody changes his mind"
+            stage.store.outage = None
+            async with stage.run(RecordingBroker(), "dead"):
+                await stage.until(lambda: not driver.state.is_ready, limit_s=10)
+
+    async def test_who_goes_while_the_broker_is_asked_was_not_silent(self, stage: Stage) -> None:
+        stage.plant_dead()
+
+        class Slow(RecordingBroker):
+            async def apply(self, peers: frozenset[Member]) -> None:
+                before.append(driver.state)
+
+            async def cluster(self) -> frozenset[str] | None:
+                if discovery.peers:
+                    stage.store.drop("nodes/dead")
+                    await discovery.polled(discovery.polls)
+                    assert not discovery.peers
+                return frozenset()
+
+        before: list[ClusterState] = []
+        async with stage.run(Slow(), "a") as (discovery, driver):
+            await stage.until(lambda: driver.state.is_whole)
+        assert "incomplete 1/2, waiting for 'dead'" in [state.text for state in before]
+        assert not any(state.is_ready for state in before)
 
     async def test_the_larger_part_of_a_split_is_ready_and_of_two_alike_one(self, stage: Stage) -> None:
         brokers = {name: RecordingBroker() for name in "abc"}
@@ -302,8 +420,7 @@ class TestDepartures:
         values = {"poll_interval": "10m", "file_expiration": "3h", "update_interval": "1h"}
         async with self.run(stage, forget_dead="true", **values) as (engine, driver):
             await stage.clock.advance(50)
-            file = NodeFile("1", 0, "dead", Address("dead.example", 7800))
-            stage.store.plant("nodes/dead", codec.encode(file, "1"))
+            stage.plant_dead()
             await stage.clock.advance(20)
             step = asyncio.create_task(driver.step())
             await stage.clock.advance(20)

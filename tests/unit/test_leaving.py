@@ -1,11 +1,13 @@
 """Leaving for good: the last member takes the claim away, and nobody else does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from s3discovery.bucket import Written
 from s3discovery.errors import BrokerError, UnreachableError
 from s3discovery.formation.formation import Formation
 from s3discovery.formation.seed import LEAVERS_LIMIT, Claim, Process, Stage
@@ -28,9 +30,9 @@ class Unlisted(FakeEngine):
     members = None  # type: ignore[assignment]  # so that it is none
 
 
-async def make_pair(world: World, engine: type[FakeEngine] = FakeEngine) -> tuple[Node, Node]:
+async def make_pair(world: World, engine: type[FakeEngine] = FakeEngine, **values: str) -> tuple[Node, Node]:
     """Return two nodes that are a cluster."""
-    pair = Node(world, "n0", engine=engine), Node(world, "n1", engine=engine)
+    pair = Node(world, "n0", engine, values=values), Node(world, "n1", engine, values=values)
     world.nodes += pair
     await world.until(formed(*pair))
     return pair
@@ -59,6 +61,27 @@ def refusing(what: str) -> Callable[[str], Awaitable[None]]:
             raise BrokerError("busy")
 
     return hold
+
+
+async def begin_to_leave(world: World, node: Node, go_on: asyncio.Event | None = None) -> asyncio.Task[None]:
+    """Have a node leave; its broker does not get further than to be asked before `go_on`."""
+
+    async def hold(asked: str) -> None:
+        if asked == "leave":
+            await (go_on or asyncio.Event()).wait()
+
+    node.engine.hold = hold
+    leaving = asyncio.create_task(node.driver.leave())
+    await world.clock.settle()
+    assert node.engine.asked[-1] == "leave"
+    return leaving
+
+
+async def finish(world: World, leaving: Coroutine[Any, Any, None]) -> None:
+    """Let time pass until a node has left; raises what that raised."""
+    task = asyncio.create_task(leaving)
+    await world.until(task.done, limit_s=120)
+    await task
 
 
 class TestWhoDoesNotBelong:
@@ -188,7 +211,9 @@ class TestTheLast:
         world.nodes += nodes
         await world.until(formed(*nodes))
         await world.until(lambda: all(reported(node) == count - 1 for node in nodes))
-        await asyncio.gather(*(node.driver.leave() for node in nodes))
+        leaving = [asyncio.create_task(node.driver.leave()) for node in nodes]
+        await world.until(lambda: all(task.done() for task in leaving), limit_s=10)
+        await asyncio.gather(*leaving)
         assert KEY not in world.store.keys
         await end(world, *nodes)
         await world.until(formed(await world.start("n7")))
@@ -235,6 +260,115 @@ class TestTheLast:
         await world.clock.advance(300)
         await pair[1].driver.leave()
         assert KEY in world.store.keys
+
+    async def test_the_last_does_not_leave_before_who_was_killed_as_he_left(self, world: World) -> None:
+        """He has what he had: without the claim a second cluster would be founded beside it."""
+        pair = await make_pair(world, file_expiration="300s")
+        await world.clock.advance(20)
+        leaving = await begin_to_leave(world, pair[0])
+        await pair[0].end(kill=True)
+        leaving.cancel()
+        world.nodes.remove(pair[0])
+        await world.clock.advance(10)
+        begun_s = world.clock.monotonic_s()
+        with pytest.raises(BrokerError, match="waited 90 s for 'n0' to leave before this node"):
+            await finish(world, pair[1].driver.leave())
+        assert world.clock.monotonic_s() - begun_s < 95
+        assert [leaver.cluster_id for leaver in world.claim.leavers] == ["n0"], "at once taken back"
+        assert pair[1].is_formed
+        # Once he is no member of the bucket either, he is one that is down, and nobody waits.
+        await world.clock.advance(250)
+        await finish(world, pair[1].driver.leave())
+        assert KEY in world.store.keys
+
+    async def test_the_last_waits_for_who_is_slow_to_leave(self, world: World) -> None:
+        pair = await make_pair(world)
+        await world.clock.advance(20)
+        go_on = asyncio.Event()
+        leaving = await begin_to_leave(world, pair[0], go_on)
+        last = asyncio.create_task(pair[1].driver.leave())
+        await world.clock.advance(30)
+        assert not last.done()
+        assert [leaver.cluster_id for leaver in world.claim.leavers] == ["n0", "n1"]
+        go_on.set()
+        await leaving
+        await world.clock.advance(2)
+        assert last.done()
+        assert KEY not in world.store.keys
+        assert world.clusters.of("n1") == frozenset()
+
+    async def test_nobody_waits_for_who_said_later_that_he_leaves(self, world: World) -> None:
+        """So no two wait for each other."""
+        pair = await make_pair(world)
+        await world.clock.advance(20)
+        world.plant(replace(world.claim, leavers=(own_process(pair[0]), own_process(pair[1]))))
+        await pair[0].driver.leave()
+        assert KEY in world.store.keys
+        await pair[1].driver.leave()
+        assert KEY not in world.store.keys
+
+    @pytest.mark.parametrize("engine", [FakeEngine, Unlisted])
+    async def test_who_is_refused_after_all_makes_the_last_one_no_last_one(
+        self, world: World, engine: type[FakeEngine]
+    ) -> None:
+        pair = await make_pair(world, engine)
+        await world.clock.advance(20)
+        go_on = asyncio.Event()
+        leaving = await begin_to_leave(world, pair[0], go_on)
+        last = asyncio.create_task(pair[1].driver.leave())
+        await world.clock.advance(20)
+        pair[0].engine.failure = BrokerError("busy")
+        go_on.set()
+        await asyncio.gather(leaving, return_exceptions=True)
+        pair[0].engine.failure = None
+        await world.clock.advance(5)
+        assert isinstance(leaving.exception(), BrokerError)
+        assert last.done()
+        assert KEY in world.store.keys
+        assert world.clusters.of("n0") == {"n0"}
+
+    async def test_who_is_stopped_as_he_leaves_counts_as_a_member(self, world: World) -> None:
+        pair = await make_pair(world, poll_interval="1h", file_expiration="9h")
+        leaving = await begin_to_leave(world, pair[0])
+        leaving.cancel()
+        await end(world, pair[0])
+        begun_s = world.clock.monotonic_s()
+        await finish(world, pair[1].driver.leave())
+        assert world.clock.monotonic_s() - begun_s < 20, "it looks, and waits for no poll"
+        assert KEY in world.store.keys
+
+    async def test_a_leave_that_is_not_taken_is_taken_back(self, world: World) -> None:
+        """Others write the claim all the time, so it stays unknown whether this node may leave."""
+        pair = await make_pair(world)
+        await world.clock.advance(20)
+        put = pair[0].cable.put
+
+        async def overtaken(key: str, *args: Any, **conditions: Any) -> Written:
+            try:
+                return await put(key, *args, **conditions)
+            finally:
+                if key == KEY and len(rivals) < LEAVERS_LIMIT + 7:  # the last write of all stands
+                    rivals.append(key)
+                    world.plant(replace(world.claim, leavers=()))
+
+        rivals: list[str] = []
+        pair[0].cable.put = overtaken  # type: ignore[method-assign]
+        with pytest.raises(BrokerError, match="changed by others all the time"):
+            await pair[0].driver.leave()
+        assert not world.claim.leavers
+
+    async def test_the_refusal_is_told_even_if_the_broker_then_answers_nothing(self, world: World) -> None:
+        node = await world.start("n0")
+        await world.until(formed(node))
+
+        async def hold(asked: str) -> None:
+            if "leave" in node.engine.asked:
+                raise BrokerError("busy" if asked == "leave" else "gone")
+
+        node.engine.hold = hold
+        with pytest.raises(BrokerError, match="busy"):
+            await node.driver.leave()
+        assert node.engine.asked[-1] == "is_blank", "it was asked"
 
     async def test_the_last_whose_broker_refuses_writes_the_claim_again(self, world: World) -> None:
         node = await world.start("n0")

@@ -102,7 +102,19 @@ class Formation:
         """Take the engine out of its cluster, after having said so in the claim; the last removes that.
 
         Raises BrokerError; then the engine stays where it is, and the claim says so again."""
-        self.recheck()
+        self.recheck()  # by whatever step comes next
+        try:
+            await self._take_leave()
+            await self._engine.leave()
+        except BrokerError:
+            # At once: whoever is stopped now must not be counted among those who have left.
+            with suppress(BrokerError):
+                await self.step()
+            raise
+        self._forget()
+
+    async def _take_leave(self) -> None:
+        """Say in the claim that this node leaves, or remove it; raises BrokerError if it must not now."""
         try:
             why = await take_leave(self._claim, self._engine, self._outlook, is_member=self._is_formed)
         except (BucketError, CodecError) as error:
@@ -114,15 +126,6 @@ class Formation:
                 self._claim.key,
                 why,
             )
-        try:
-            await self._engine.leave()
-        except BrokerError:
-            # At once: whoever is stopped now must not be counted among those who have left.
-            self.recheck()
-            with suppress(BrokerError):
-                await self.step()
-            raise
-        self._forget()
 
     def _forget(self) -> None:
         self._confirmed = self._done = None

@@ -1,10 +1,12 @@
 """A member leaves for good: it says so in the claim, or removes that if nobody else stays.
 
-Both replace just what was read, so of members that leave at once the last to write knows of all others. Only
-a member may remove the claim: a node that waits for the cluster's members is as alone as the last of them.
+Both replace just what was read, so of members that leave at once the last in the claim knows of all others.
+It waits until its broker counts them no more, since any of them may be refused, or killed before he has
+left; nobody waits for who said it later, so no two wait for each other. Only a member may remove the
+claim: a node that waits for the cluster's members is as alone as the last of them.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from s3discovery.brokers import Engine, Roster
 from s3discovery.errors import BrokerError
@@ -13,52 +15,84 @@ from s3discovery.formation.outlook import Outlook
 from s3discovery.formation.seed import LEAVERS_LIMIT, Claim, Stage
 
 _MOVES = 8 + LEAVERS_LIMIT  # each of those who leave at once may write before this one does
+_WAIT_LIMIT_S = 90.0  # longer than a broker in good order takes to leave: NATS's has a minute
+
+
+@dataclass(frozen=True, slots=True)
+class _Others:
+    """Who is in the cluster besides this node.
+
+    `stay`: whether anybody does, None if that cannot be told; `leaving`: if nobody does, who said before this
+    node that he leaves, and counts as a member still."""
+
+    stay: bool | None
+    leaving: frozenset[str] = frozenset()
 
 
 async def take_leave(found: ClaimObject, engine: Engine, outlook: Outlook, *, is_member: bool) -> str:
     """Make the claim what it has to be before the engine leaves; return why it stays, empty if it should.
 
-    Raises BucketError, CodecError, or BrokerError if the node must not leave now."""
-    for _ in range(_MOVES):
+    Waits for those who leave already if no other stays. Raises BucketError, CodecError, or BrokerError if
+    the node must not leave now."""
+    moves, until_s = 0, outlook.now_s + _WAIT_LIMIT_S
+    while moves < _MOVES:
         claim, etag = await found.read()
         if claim is None:
             return ""
         is_own = claim.stage is Stage.FORMED or claim.owner.cluster_id == outlook.me.cluster_id
         if not (is_member and is_own):
             return "" if outlook.formed else "this node does not belong to its cluster"
-        stays = await _others_stay(claim, engine, outlook)
-        if stays is False:
+        others = await _others(claim, engine, outlook)
+        if others.stay is False and not others.leaving:
             _await_joiners(claim, outlook)
             if await found.remove(etag):
                 return ""
-        elif outlook.me in claim.leavers:
-            return "" if stays else "it is not known whether this was the last member"
-        else:
+        elif outlook.me not in claim.leavers:
             await found.write(_with_me(claim, outlook), etag)
+        elif others.leaving:
+            await _await_leavers(others.leaving, outlook, until_s)
+            continue
+        else:
+            return "" if others.stay else "it is not known whether this was the last member"
+        moves += 1
     raise BrokerError(f"the object {found.key!r} is changed by others all the time; leave again")
 
 
-async def _others_stay(claim: Claim, engine: Engine, outlook: Outlook) -> bool | None:
-    """Tell whether there are members besides this node and those that leave; None if that cannot be told."""
+async def _others(claim: Claim, engine: Engine, outlook: Outlook) -> _Others:
+    """Tell who is in the cluster besides this node, as the broker and the bucket have it."""
     me, leavers = outlook.me, set(claim.leavers)
     living = outlook.living - leavers - {me}
-    # Who said so and is gone, but counts for the broker still, was refused or did not get that far.
-    leaving = {leaver.cluster_id for leaver in leavers & outlook.living} - {
-        each.cluster_id for each in living
-    }
+    # Who said so and is gone, but counts for the broker still, was refused or did not get that far. Who said
+    # so after this node sees to the claim himself.
+    before = set(claim.leavers[: claim.leavers.index(me)] if me in leavers else claim.leavers)
+    leaving = {leaver.cluster_id for leaver in before & outlook.living}
     try:
         if isinstance(engine, Roster):
-            if await engine.members() - {me.cluster_id} - leaving:
-                return True
+            counted = await engine.members() - {me.cluster_id}
             # A broker that was reset from outside counts nobody either, but its peers say they are formed.
-            return None if set(outlook.formed) - leavers else False
-        seen, down = await engine.cluster(), await engine.down()
+            is_known = bool(counted) or not set(outlook.formed) - leavers
+        else:
+            seen, down = await engine.cluster(), await engine.down()
+            counted = (seen or frozenset()) | down
+            # Seeing nobody proves little by itself: members that are cut off are seen by nobody either.
+            is_known = seen is not None and not living
     except BrokerError:
-        return None
-    if ((seen or frozenset()) | down) - leaving:
-        return True
-    # Seeing nobody proves little by itself: members that are cut off are seen by nobody either.
-    return None if seen is None or living else False
+        return _Others(stay=None)
+    if counted - leaving:
+        return _Others(stay=True)
+    return _Others(stay=False, leaving=counted) if is_known else _Others(stay=None)
+
+
+async def _await_leavers(leavers: frozenset[str], outlook: Outlook, until_s: float) -> None:
+    """Let a moment pass; raises BrokerError if the time for it is over."""
+    if outlook.now_s >= until_s:
+        names = ", ".join(repr(cluster_id) for cluster_id in sorted(leavers))
+        raise BrokerError(
+            f"waited {_WAIT_LIMIT_S:g} s for {names} to leave before this node, the last one: leave again "
+            "once that is done; whoever was killed as he left is waited for until he is started again, or "
+            "his file has expired"
+        )
+    await outlook.pause()
 
 
 def _await_joiners(claim: Claim, outlook: Outlook) -> None:

@@ -16,6 +16,7 @@ from s3discovery.topology import decode_report, topology
 # Looks at the bucket: often while somebody came or went a short while ago, seldom once it takes long.
 _LOOK_S, _SELDOM_LOOK_S = 2.0, 10.0
 _OFTEN_S = 60.0
+_PAUSE_S = 1.0
 _SURVEY_LIMIT_S = 10.0  # how long it is waited for what the store honours
 
 
@@ -30,6 +31,11 @@ class Outlook:
         self._ready_s: float | None = None
         self._absent: dict[Process, int] = {}
         self._looked_s = -_LOOK_S
+
+    @property
+    def now_s(self) -> float:
+        """Our monotonic time."""
+        return self._clock.monotonic_s()
 
     @property
     def me(self) -> Process:
@@ -116,6 +122,11 @@ class Outlook:
         if now_s - self._looked_s >= pause_s * (1 + self._dice) / 2:
             self._looked_s = now_s
             self._discovery.look_now()
+
+    async def pause(self) -> None:
+        """Let a moment pass for others to come or go in, and have the bucket looked at."""
+        self.look()
+        await self._clock.sleep(_PAUSE_S)
 
     async def look_up(self, peer: Process, *, has_reported: bool) -> Member:
         """Return a peer that runs still: what the last poll knows of it may be out of date.
