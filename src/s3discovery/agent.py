@@ -37,7 +37,6 @@ _OF_BUCKET = tuple(
 
 Serve = Callable[[Running], AbstractAsyncContextManager[object]]
 MakeOutputs = Callable[[Settings, Mapping[str, str], Child | None], Outputs | None]
-Listen = Callable[[Settings, Callable[[], Awaitable[None]]], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +45,9 @@ class Parts:
 
     `read_settings` raises SettingsError with all problems; `settings_mark` changes whenever reading
     them again could give something else. `make_broker` returns None for `broker:none`. `child` is a program
-    to stand in front of. While what `listen` returns is entered, somebody may ask the node to leave;
-    what `serve` returns tells others who the members are. `reloading` and `reloaded` are called when somebody
-    asked for the settings to be read again, and when that is done."""
+    to stand in front of. While what `listen` returns is entered, somebody may ask the node to leave, or how
+    it is; what `serve` returns tells others who the members are. `reloading` and `reloaded` are called when
+    somebody asked for the settings to be read again, and when that is done."""
 
     read_settings: Callable[[], Settings]
     settings_mark: Callable[[], object]
@@ -60,7 +59,7 @@ class Parts:
     environ: Mapping[str, str] = field(default_factory=lambda: NO_METADATA, repr=False)
     child: Child | None = None
     make_outputs: MakeOutputs = lambda settings, environ, child: None
-    listen: Listen = lambda settings, leave: nullcontext()
+    listen: Serve = lambda running: nullcontext()
     serve: Serve = lambda running: nullcontext()
     reloading: Callable[[], None] = lambda: None
     reloaded: Callable[[], None] = lambda: None
@@ -105,7 +104,6 @@ class Agent:
             discovery = await stack.enter_async_context(self._discovery)
             if started is not None:
                 started(discovery, self._broker)
-            await stack.enter_async_context(self._parts.listen(settings, self.leave))
             running = Running(
                 settings,
                 discovery,
@@ -115,6 +113,7 @@ class Agent:
                 self._sight,
                 self._messages,
             )
+            await stack.enter_async_context(self._parts.listen(running))
             await stack.enter_async_context(self._parts.serve(running))
             # Last of all to be entered, so the child is told to end before the file is taken away.
             stack.callback(self._tell_child)

@@ -1,4 +1,4 @@
-"""The node's ear on its own machine: a socket file by which `s3discovery leave` reaches a running node.
+"""The node's ear on its own machine: a socket file by which `leave` and `status --here` reach a running node.
 
 One request a connection, a line of JSON each way. Only the user the node runs as, and root, can reach it.
 """
@@ -10,16 +10,21 @@ import logging
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from s3discovery.errors import BrokerError, ControlError, DiscoveryError
+from s3discovery.observation.documents import is_ready
+from s3discovery.observation.moment import Moment
+from s3discovery.running import Running
 from s3discovery.settings.config import Settings
 
 log = logging.getLogger(__name__)
 
 LEAVE = "leave"
+READY = "ready"
 _LINE_LIMIT_BYTES = 64 * 1024
 _ASK_LIMIT_S = 5.0  # for a request to arrive; how long leaving takes is the broker's
 
@@ -45,13 +50,13 @@ def socket_path(settings: Settings) -> Path:
 
 
 @asynccontextmanager
-async def listening(settings: Settings, leave: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+async def listening(running: Running) -> AsyncIterator[None]:
     """Answer requests for as long as the context is entered; a node that cannot listen goes on without."""
-    path = socket_path(settings)
+    path = socket_path(running.settings)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, TimeoutError):
-            reply = await _carry_out(reader, leave)
+            reply = await _carry_out(reader, running)
             writer.write(json.dumps(reply).encode() + b"\n")
             await writer.drain()
         writer.close()
@@ -78,6 +83,24 @@ async def listening(settings: Settings, leave: Callable[[], Awaitable[None]]) ->
 async def ask_to_leave(path: Path) -> None:
     """Ask the node that listens at `path` to leave its cluster; raises BrokerError if its broker refuses,
     ControlError if there is no such node."""
+    refused = (await _ask(path, LEAVE))["error"]
+    if refused is not None:
+        raise BrokerError(f"the node stays in the cluster: {refused}")
+
+
+async def ask_why(path: Path) -> str | None:
+    """Ask the node that listens at `path` why it is not ready; None if it is.
+
+    Raises ControlError if there is no such node, or it cannot tell."""
+    reply = await _ask(path, READY)
+    if reply["error"] is not None:
+        raise ControlError(f"the node does not tell how it is: {reply['error']}")
+    reason = reply.get("reason")
+    return None if reason is None else str(reason)
+
+
+async def _ask(path: Path, wish: str) -> dict[str, Any]:
+    """Return the answer, which has `error`; raises ControlError if there is none."""
     try:
         reader, writer = await asyncio.open_unix_connection(path, limit=_LINE_LIMIT_BYTES)
     except OSError as error:
@@ -86,7 +109,7 @@ async def ask_to_leave(path: Path) -> None:
             "this as the user and on the machine of the node, with its settings"
         ) from error
     try:
-        writer.write(json.dumps({"do": LEAVE}).encode() + b"\n")
+        writer.write(json.dumps({"do": wish}).encode() + b"\n")
         await writer.drain()
         line = await reader.readline()
     except (OSError, ValueError) as error:
@@ -95,26 +118,28 @@ async def ask_to_leave(path: Path) -> None:
         writer.close()
     try:
         reply = json.loads(line)
-        refused = reply["error"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ControlError("the node ended without an answer; look at its log") from error
-    if refused is not None:
-        raise BrokerError(f"the node stays in the cluster: {refused}")
+    except ValueError:
+        reply = None
+    if not isinstance(reply, dict) or "error" not in reply:
+        raise ControlError("the node ended without an answer; look at its log")
+    return reply
 
 
-async def _carry_out(
-    reader: asyncio.StreamReader, leave: Callable[[], Awaitable[None]]
-) -> dict[str, str | None]:
+async def _carry_out(reader: asyncio.StreamReader, running: Running) -> dict[str, str | None]:
     try:
         async with asyncio.timeout(_ASK_LIMIT_S):
             request = json.loads(await reader.readline())
         wish = request.get("do") if isinstance(request, dict) else None
     except ValueError:
         wish = None
-    if wish != LEAVE:
-        return {"error": f"not understood; the one request is {LEAVE}"}
+    if wish == READY:
+        moment = Moment.of(running.discovery, running.clock, running.cluster_state())
+        ready, reason = is_ready(moment, is_node=True)
+        return {"error": None, "reason": None if ready else reason}
+    if wish != LEAVE or running.leave is None:
+        return {"error": f"not understood; the requests are {LEAVE} and {READY}"}
     try:
-        await leave()
+        await running.leave()
     except DiscoveryError as error:
         return {"error": str(error)}
     return {"error": None}

@@ -1,6 +1,7 @@
 """HTTP at a real socket: what programs are told, and who is turned away."""
 
 import asyncio
+import itertools
 import json
 import logging
 import sys
@@ -12,15 +13,15 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 from openapi_spec_validator import validate
 
 from s3discovery import codec
 from s3discovery.clock import SystemClock
 from s3discovery.discovery import Discovery
 from s3discovery.errors import BrokerError, ServerError, UnreachableError
-from s3discovery.http import api, serving
+from s3discovery.http import api, connections, serving
 from s3discovery.http.api import Api
+from s3discovery.http.connections import Connection
 from s3discovery.network.callers import Places
 from s3discovery.node import Address, Member, NodeFile
 from s3discovery.observation import journal
@@ -272,32 +273,6 @@ class TestReaders:
                     while await answer.content.readline() != b": still here\n":
                         pass
 
-    async def test_who_takes_nothing_is_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(api, "_WRITE_LIMIT_S", 0.3)
-        # More than all the buffers on the way hold.
-        size = 16_000_000
-        monkeypatch.setattr(Api, "_snapshot", lambda self: {"x": "x" * size})
-        dropped, drop = asyncio.Event(), Api._drop
-
-        def noted(reader: web.Request) -> None:
-            drop(reader)
-            dropped.set()
-
-        monkeypatch.setattr(Api, "_drop", staticmethod(noted))
-        async with node() as own:
-            reader, writer = await talk(own, limit=1024)
-            writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            async with asyncio.timeout(LIMIT_S):
-                assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
-                await dropped.wait()
-                # His connection is gone, too: what was on its way can be read, and no more.
-                read = 0
-                with suppress(ConnectionError):
-                    while found := await reader.read(65536):
-                        read += len(found)
-                assert read < size
-            writer.close()
-
 
 class TestConnections:
     async def test_who_opens_many_is_refused_and_who_goes_makes_room(
@@ -333,6 +308,163 @@ class TestConnections:
             # Who has asked for the events says nothing more, either.
             await own.put("a")
             await events.until("joined")
+
+
+class Watched(Connection):
+    """A connection that tells what becomes of it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.waits = asyncio.Event()
+        self.is_over = asyncio.Event()
+
+    @property
+    def open_transport(self) -> asyncio.Transport:
+        assert self.transport is not None
+        return self.transport
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.waits.set()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.waits.clear()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self.is_over.set()
+
+    def stuff(self) -> None:
+        """Write until the kernel takes no more, and a little is left over."""
+        while not self.open_transport.get_write_buffer_size():
+            self.open_transport.write(b"x" * 4096)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Watched]:
+    """The connections of the server, the oldest first."""
+    found: list[Watched] = []
+
+    def noted(*args: Any, **kwargs: Any) -> Watched:
+        found.append(Watched(*args, **kwargs))
+        return found[-1]
+
+    monkeypatch.setattr(sys.modules[serving.__module__], "Connection", noted)
+    return found
+
+
+class TestUnreadAnswers:
+    SIZE = 16_000_000  # more than all the buffers on the way hold
+
+    @pytest.fixture(autouse=True)
+    def much(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Api, "_snapshot", lambda api: {"x": "x" * self.SIZE})
+        monkeypatch.setattr(api, "members_document", lambda moment: {"x": "x" * self.SIZE})
+
+    @asynccontextmanager
+    async def asking(
+        self, own: Node, path: str
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Ask, and read no more than the reader takes by itself."""
+        reader, writer = await talk(own, limit=1024)
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            async with asyncio.timeout(LIMIT_S):
+                yield reader, writer
+        finally:
+            writer.close()
+
+    @pytest.mark.parametrize("path", ["/v1/events", "/v1/members"])
+    async def test_who_takes_nothing_is_ended(
+        self, path: str, made: list[Watched], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(connections, "STALL_S", 0.1)
+        async with node() as own, self.asking(own, path) as (reader, _):
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            await made[0].is_over.wait()
+            # What was on its way can be read, and no more.
+            read = 0
+            with suppress(ConnectionError):
+                while found := await reader.read(65536):
+                    read += len(found)
+            assert read < self.SIZE
+
+    async def test_who_takes_a_little_at_a_time_is_not(
+        self, made: list[Watched], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        untaken = [5000, 4000, 3999, 3000, 3000, 3000]
+        monkeypatch.setattr(connections, "STALL_S", 0.01)
+        monkeypatch.setattr(connections, "untaken_bytes", lambda transport: untaken.pop(0))
+        async with node() as own, self.asking(own, "/v1/members"):
+            while not made:  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.01)
+            await made[0].is_over.wait()
+        assert untaken == [3000], "it is ended at the first look that finds no less than the one before"
+
+    @pytest.mark.parametrize("path", ["/v1/events", "/v1/members"])
+    async def test_what_the_kernel_holds_is_not_taken_yet(self, path: str, made: list[Watched]) -> None:
+        async with node() as own, self.asking(own, path) as (reader, _):
+            await reader.readline()
+            await made[0].waits.wait()
+            transport = made[0].open_transport
+            before = connections.untaken_bytes(transport)
+            assert before > transport.get_write_buffer_size() > 0
+            while connections.untaken_bytes(transport) >= before:
+                await reader.read(1024)
+
+    async def test_who_has_read_all_is_not_ended_later(
+        self, made: list[Watched], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stall_s, looks = 0.1, itertools.count()
+        monkeypatch.setattr(connections, "STALL_S", stall_s)
+        monkeypatch.setattr(connections, "untaken_bytes", lambda transport: -next(looks))
+        async with node() as own, asyncio.timeout(LIMIT_S):
+            assert (await own.ask("/v1/members"))[0] == 200
+            assert next(looks) > 0, "it had to wait"
+            monkeypatch.setattr(connections, "untaken_bytes", lambda transport: 0)
+            await asyncio.sleep(2 * stall_s)  # a timer left over would come before this one
+            assert (await own.ask("/healthz"))[0] == 200
+            assert len(made) == 1
+            assert not made[0].is_over.is_set()
+
+    async def test_who_goes_is_not_looked_after(
+        self, made: list[Watched], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        stall_s = 0.1
+        monkeypatch.setattr(connections, "STALL_S", stall_s)
+        async with node() as own, self.asking(own, "/v1/members") as (reader, writer):
+            await reader.readline()
+            await made[0].waits.wait()
+            writer.transport.abort()
+            await made[0].is_over.wait()
+            await asyncio.sleep(2 * stall_s)  # a timer left over would come before this one
+        assert "Exception in callback" not in caplog.text
+
+    async def test_the_last_little_is_to_be_taken_as_well(
+        self, made: list[Watched], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(connections, "STALL_S", 0.1)
+        async with node() as own, self.asking(own, "/healthz") as (reader, _):
+            await reader.readline()
+            made[0].stuff()
+            await made[0].is_over.wait()
+
+    async def test_nothing_is_added_while_something_waits(
+        self, made: list[Watched], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Api, "_snapshot", lambda api: {})
+        async with node() as own, self.asking(own, "/v1/events") as (reader, _):
+            await reader.readuntil(b"event: snapshot\n")
+            slow = made[0]
+            slow.stuff()
+            async with stream(own) as others:
+                seen = []
+                for name in ("a", "b", "c"):
+                    await own.put(name)
+                    assert (await others.until("joined"))["cluster_id"] == name
+                    seen.append(slow.open_transport.get_write_buffer_size())
+            assert seen[0] == seen[1] == seen[2], "after the first, each is kept back"
 
 
 async def talk(own: Node, limit: int = 65536) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -578,6 +710,23 @@ class TestStrangers:
                 assert (await own.ask(path, Authorization="Bearer t0ken-124"))[0] == 401
             assert (await own.ask("/healthz"))[0] == 200
             assert (await own.ask("/v1/members", Authorization="Bearer t0ken-123"))[0] == 200
+
+    async def test_why_it_is_not_ready_is_told_to_who_may_ask_the_rest(self) -> None:
+        foreign = [{"Host": "evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+        brought = {"Authorization": "Bearer t0ken-123"}
+        for token, welcome, others in (
+            ("", [{}], foreign),
+            ("t0ken-123", [brought, *(brought | odd for odd in foreign)], [{}, *foreign]),
+        ):
+            async with node(http_token=token) as own:
+                own.state = ClusterState("login refused for 'svc'")
+                for headers in (*welcome, *others):
+                    status, found = await own.ask("/readyz", **headers)
+                    assert (status, found["ready"]) == (503, False)
+                    assert ("'svc'" in found["reason"]) == (headers in welcome), headers
+                own.state = ClusterState("formed", is_ready=True)
+                for headers in others:
+                    assert await own.ask("/readyz", **headers) == (200, {"ready": True, "reason": "ready"})
 
     async def test_the_page_is_there_and_locked_up(self) -> None:
         async with node() as own, own.session.get(own.base + "/") as answer:

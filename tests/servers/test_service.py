@@ -242,11 +242,13 @@ async def test_an_answer_of_somebody_else_is_no_health(unused_tcp_port_factory: 
 
 
 @asynccontextmanager
-async def answering(host: str, document: str) -> AsyncIterator[int]:
-    """Answer every HTTP request at `host` with JSON; gives the port."""
+async def answering(host: str, document: str, heard: list[bytes] | None = None) -> AsyncIterator[int]:
+    """Answer every HTTP request at `host` with JSON; gives the port. `heard` is given the requests."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        request = await reader.readuntil(b"\r\n\r\n")
+        if heard is not None:
+            heard.append(request)
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(document)}\r\n\r\n{document}".encode())
         await writer.drain()
         writer.close()
@@ -278,6 +280,48 @@ async def test_a_wildcard_is_asked_at_the_loopback_of_its_kind(
         pytest.skip("this machine has no IPv6")
     with pytest.raises(ControlError, match=re.escape(f"no node answers at {named}:{port} ")):
         await asyncio.to_thread(ask_readiness, asked)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"), [("http_token", "t0ken"), ("http_token_file", "token"), ("http_token_file", "none")]
+)
+async def test_no_token_is_shown_to_whoever_listens_at_the_port(key: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t0ken")
+    heard = list[bytes]()
+    text = str(tmp_path / text) if key.endswith("file") else text
+    for is_ready in (True, False):
+        document = json.dumps({"ready": is_ready, "reason": "\x1b[2J"})
+        async with answering("127.0.0.1", document, heard) as port:
+            settings = {key: text, "http_port": str(port), "control_socket": str(tmp_path / "none.sock")}
+            found = await asyncio.to_thread(ask_readiness, make_settings(**settings))
+            assert found == (is_ready, r"'\x1b[2J'")
+    assert len(heard) == 2
+    assert not any(b"t0ken" in request or b"authorization" in request.lower() for request in heard)
+
+
+def test_why_a_node_is_not_ready_is_told_to_its_user(bench: Bench) -> None:
+    def ask(*arguments: str) -> tuple[int, str]:
+        command = (COMMAND, "status", "--here", "-c", str(bench.file), *arguments)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S, check=False)
+        return done.returncode, done.stdout
+
+    token = bench.folder / "token"
+    token.write_text("ключ-€")
+    bench.settings |= {
+        "http-port": str(choose_ports(["http"])["http"]),
+        "http-token-file": str(token),
+        "s3-endpoint": "http://127.0.0.1:1",
+    }
+    process = bench.run()
+    until(lambda: ask() == (1, "not registered in the bucket\n"), "the reason")
+    token.unlink()
+    assert ask() == (1, "not registered in the bucket\n")
+    assert ask("-o", "control-socket=/nowhere") == (
+        1,
+        "not ready; why is in the log, and at /v1/status for who may ask it\n",
+    )
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) == 0
 
 
 async def test_a_node_that_is_not_ready_is_not_healthy(bench: Bench) -> None:

@@ -48,6 +48,19 @@ class Book:
             raise OSError(f"no {host}") from None
 
 
+class SlowBook(Book):
+    """Names that take a second each."""
+
+    def __init__(self, names: dict[str, Found]) -> None:
+        super().__init__(names)
+        self.clock: FakeClock | None = None  # of who asks
+
+    async def find(self, host: str) -> Found:
+        if self.clock is not None:
+            await self.clock.sleep(1)
+        return await super().find(host)
+
+
 class Told:
     """How often there were news."""
 
@@ -258,6 +271,20 @@ class TestFollowing:
             found.bucket.outage = UnreachableError("no answer")
             await found.clock.advance(8)
             assert found.texts() == {"10.0.0.9"}
+
+    @pytest.mark.parametrize("known", [{"host-a": ("10.0.0.9",)}, {}], ids=["known", "failing"])
+    async def test_a_slow_look_up_that_finds_nothing_new_is_not_the_last(
+        self, known: dict[str, Found]
+    ) -> None:
+        book = SlowBook(known)
+        async with followed(("a", "host-a", 7800), book=book) as found:
+            book.clock = found.clock
+            found.bucket.outage = UnreachableError("no answer")
+            await found.clock.advance(40)
+            assert len(book.asked) > 1
+            book.names["host-a"] = ("10.0.0.7",)
+            await found.clock.advance(70)
+            assert found.texts() == {"10.0.0.7"}
 
     async def test_who_moved_to_another_name_is_not_where_it_was(self) -> None:
         book = Book({"old": ("10.0.0.9",)})

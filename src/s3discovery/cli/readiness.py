@@ -1,8 +1,14 @@
-"""The node of this machine asked whether it does its work: what health checks of containers need."""
+"""The node of this machine asked whether it does its work: what health checks of containers need.
 
+The token, which opens more than this, is not sent: whoever listens at the port need not be the node, and
+whoever asks need not be able to read it. Why a node is not ready, its control socket tells its own user.
+"""
+
+import asyncio
 import http.client
 import json
 
+from s3discovery import control
 from s3discovery.errors import ControlError, Problem, SettingsError
 from s3discovery.node import Address
 from s3discovery.settings.config import Settings
@@ -19,14 +25,11 @@ def ask_readiness(settings: Settings) -> tuple[bool, str]:
     if settings.http_port is None:
         cure = "is missing; --here asks the node there: write for example http-port:9119"
         raise SettingsError([Problem("http-port", None, cure)])
-    from s3discovery.http.token import token_of
-
-    token = token_of(settings)()
     asked = Address(_reached_at(settings.http_address), settings.http_port)
     # Never by way of a proxy, which urllib would take from the environment.
     connection = http.client.HTTPConnection(asked.host, asked.port, timeout=_LIMIT_S)
     try:
-        connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {token}"} if token else {})
+        connection.request("GET", "/readyz")
         answer = json.loads(connection.getresponse().read(_ANSWER_LIMIT_BYTES))
         is_ready, reason = answer["ready"] is True, str(answer["reason"])
     except (OSError, http.client.HTTPException) as error:
@@ -38,7 +41,19 @@ def ask_readiness(settings: Settings) -> tuple[bool, str]:
         raise ControlError(f"what answers at {asked} is no s3discovery; write another http-port") from error
     finally:
         connection.close()
-    return is_ready, reason
+    if not is_ready and (settings.http_token is not None or settings.http_token_file is not None):
+        reason = asyncio.run(_reason(settings)) or reason
+    # It may be the word of whoever listens there, or of a broker.
+    return is_ready, reason if reason.isprintable() else repr(reason)
+
+
+async def _reason(settings: Settings) -> str | None:
+    """Return why the node is not ready, None if it does not tell this user."""
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            return await control.ask_why(control.socket_path(settings))
+    except (ControlError, TimeoutError):
+        return None
 
 
 def _reached_at(http_address: str) -> str:

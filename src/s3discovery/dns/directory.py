@@ -48,7 +48,8 @@ class _Host:
 
 
 class Directory:
-    """The host names that matter now. `tell` is called when one leads elsewhere than before.
+    """The host names that matter now. `tell` is called when a look-up has ended: where a name leads may have
+    changed, and `due_s` has.
 
     `make_names` makes what looks names up, so many at a time."""
 
@@ -89,7 +90,6 @@ class Directory:
                 host.task = self._tasks.create_task(self._look_up(name, host), name=f"look-up {name}")
 
     async def _look_up(self, name: str, host: _Host) -> None:
-        before = host.is_open, host.addresses
         lane = self._failing if host.failures else self._new if host.is_open else self._known
         try:
             found = await lane.find(name)
@@ -100,5 +100,4 @@ class Directory:
             host.addresses = tuple(unmapped(ipaddress.ip_address(text)) for text in found)
             host.failures, delay_s = 0, _KEPT_S
         host.due_s, host.task = self._clock.monotonic_s() + delay_s, None
-        if before != (host.is_open, host.addresses):
-            self._tell()
+        self._tell()

@@ -8,14 +8,13 @@ from aiohttp import web
 
 from s3discovery.errors import DiscoveryError
 from s3discovery.http import openapi
-from s3discovery.http.guard import brings, refusal
+from s3discovery.http.guard import refusal, refused
 from s3discovery.http.targets import targets
 from s3discovery.http.watching import Watching
 from s3discovery.observation.documents import VERSION, is_ready, members_document, status_document
 from s3discovery.observation.journal import Event
 
 _HEARTBEAT_S = 10.0  # so that what lies between does not take a silent stream for a dead one
-_WRITE_LIMIT_S = 30.0  # who takes nothing for so long is no reader any more
 _READERS = 64  # streams of events at a time
 _READER_LEAST_S = 300.0  # who has read for so long makes room for another; he comes back where he was
 _STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
@@ -63,8 +62,8 @@ class Api:
         Why not names nodes, and may hold what a broker said: that is for who may ask the rest as well."""
         moment = self._watching.moment()
         ready, reason = is_ready(moment, is_node=moment.own is not None)
-        if not ready and not self._is_welcome(request):
-            reason = "not ready; why is told to who brings the token"
+        if not ready and not self._may_ask(request):
+            reason = "not ready; why is in the log, and at /v1/status for who may ask it"
         return web.json_response({"ready": ready, "reason": reason}, status=200 if ready else 503)
 
     async def members(self, request: web.Request) -> web.Response:
@@ -115,48 +114,47 @@ class Api:
             if now_s - since_s < _READER_LEAST_S:
                 return refusal(503, f"{_READERS} streams are open, and none for long; try again later")
             del self._readers[0]
-            self._drop(oldest)
+            if oldest.transport is not None:
+                oldest.transport.abort()  # he may take no more, nor an end of the stream
         response = web.StreamResponse(headers=_STREAM_HEADERS)
         self._readers.append((request, now_s))
         try:
             await response.prepare(request)
             await self._stream(request, response)
-        except TimeoutError:
-            self._drop(request)
         except OSError:
-            pass  # the reader has gone
+            pass  # the reader has gone, or took nothing
         finally:
             self._readers = [each for each in self._readers if each[0] is not request]
         return response
 
-    @staticmethod
-    def _drop(reader: web.Request) -> None:
-        """End the connection at once: whoever takes no more would not take an end of the stream either."""
-        if reader.transport is not None:
-            reader.transport.abort()
-
     async def _stream(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Write what happens for as long as somebody reads, and brings the token that holds now."""
+        """Write what happens for as long as somebody reads who may ask now."""
+
+        async def write(frame: bytes) -> None:
+            # Nothing is added while something waits: what has gone out could not be told (connections).
+            await response.write(frame)
+            await request.writer.drain()
+
         journal = self._watching.journal
         number = self._number(request.headers.get("Last-Event-ID", request.query.get("last_event_id", "")))
-        while not self._watching.is_over and self._is_welcome(request):
+        while not self._watching.is_over and self._may_ask(request):
             news = self._watching.news
             events = journal.since(number) if number is not None else None
             if events is None:
                 number = journal.last
-                await _write(response, _framed("snapshot", self._id(number), self._snapshot()))
+                await write(_framed("snapshot", self._id(number), self._snapshot()))
             for event in events or ():
                 number = event.number
-                await _write(response, _framed(event.kind, self._id(number), _told(event)))
+                await write(_framed(event.kind, self._id(number), _told(event)))
             try:
                 async with asyncio.timeout(_HEARTBEAT_S):
                     await news.wait()
             except TimeoutError:
-                await _write(response, b": still here\n\n")
+                await write(b": still here\n\n")
 
-    def _is_welcome(self, request: web.Request) -> bool:
-        wanted = self._token()
-        return wanted is None or brings(request, wanted)
+    def _may_ask(self, request: web.Request) -> bool:
+        """Tell whether the request may ask for what is not open to all; another token may hold by now."""
+        return refused(request, self._token()) is None
 
     def _id(self, number: int) -> str:
         return f"{self._watching.epoch}-{number}"
@@ -188,12 +186,6 @@ def _is_port(text: str) -> bool:
 
 def _told(event: Event) -> dict[str, object]:
     return {"at": round(event.wall_s, 3), **event.data}
-
-
-async def _write(response: web.StreamResponse, frame: bytes) -> None:
-    """Raises TimeoutError, an OSError, for a reader that takes nothing."""
-    async with asyncio.timeout(_WRITE_LIMIT_S):
-        await response.write(frame)
 
 
 def _framed(kind: str, event_id: str, data: dict[str, object]) -> bytes:

@@ -1,10 +1,14 @@
 """How many connections may be open at a time: whoever opens many must leave descriptors for the node's work.
 
 Nobody has shown a token yet when he connects, so it is the number that is limited, and the time without a
-request (`IDLE_S`, by aiohttp).
+request (`IDLE_S`, by aiohttp). Who asked and does not read is ended as well; who reads slowly is not.
 """
 
 import asyncio
+import fcntl
+import math
+import struct
+import termios
 from typing import Any, cast
 
 from aiohttp import web
@@ -12,7 +16,7 @@ from aiohttp import web
 from s3discovery.network.callers import Places, caller_of
 
 IDLE_S = 10.0  # from the connection, or the last answer, to the end of the next request's header
-STALL_S = 10.0  # for a caller who does not read what he asked for
+STALL_S = 10.0  # without a byte going out, for a caller who does not read what he asked for
 BACKLOG = 64  # connections that the kernel holds for us, and so many are accepted at once
 _IN_ALL = 200  # of the 1,024 descriptors that a process mostly may have
 _EACH = 100  # one address may be a proxy's, with many people behind it
@@ -22,6 +26,16 @@ _KEPT = 20  # for this machine, so that its probes and its page always get throu
 def places() -> Places:
     """Return all places, free."""
     return Places("http", in_all=_IN_ALL, each=_EACH, kept=_KEPT)
+
+
+def untaken_bytes(transport: asyncio.Transport) -> int:
+    """Return how many bytes the caller's machine has not taken yet, of ours and of the kernel's.
+
+    The kernel holds megabytes, and takes more from us only when a third of them has gone out: for a slow
+    reader that is a long time. Source: tcp(7), SIOCOUTQ, which is TIOCOUTQ."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    (in_kernel,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(struct.calcsize("i"))))
+    return transport.get_write_buffer_size() + int(in_kernel)
 
 
 class Connection(web.RequestHandler):
@@ -42,16 +56,26 @@ class Connection(web.RequestHandler):
             cast("asyncio.Transport", transport).abort()
             return
         self._caller = caller
+        # Whatever the kernel does not take is told us, or a little that nobody reads would hold the place.
+        cast("asyncio.Transport", transport).set_write_buffer_limits(0)
         super().connection_made(transport)
 
     def pause_writing(self) -> None:
         super().pause_writing()
         if self.transport is not None:
-            self._stalled = asyncio.get_running_loop().call_later(STALL_S, self.transport.abort)
+            self._look(self.transport, math.inf)
 
     def resume_writing(self) -> None:
         self._go_on()
         super().resume_writing()
+
+    def _look(self, transport: asyncio.Transport, before: float) -> None:
+        """End the connection if none of the bytes that waited `before` has been taken; else look again."""
+        now = untaken_bytes(transport)
+        if now < before:
+            self._stalled = asyncio.get_running_loop().call_later(STALL_S, self._look, transport, now)
+        else:
+            transport.abort()
 
     def _go_on(self) -> None:
         if self._stalled is not None:

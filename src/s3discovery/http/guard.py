@@ -71,12 +71,19 @@ def guard(token: Callable[[], str | None]) -> Callable[..., Awaitable[web.Stream
 
 def _turned_away(request: web.Request, wanted: str | None) -> web.Response | None:
     """Return the answer to who may not ask this, None for who may."""
-    if request.path in OPEN_PATHS:
+    if request.path in OPEN_PATHS or (wanted is not None and request.path in _PAGE_PATHS):
         return None
+    return refused(request, wanted)
+
+
+def refused(request: web.Request, wanted: str | None) -> web.Response | None:
+    """Return the answer to who may not ask for what is not open to all, None for who may.
+
+    `wanted` is the token that is asked for, None if none is."""
     if wanted is None:
-        refused = _is_foreign(request)
-        return None if refused is None else refusal(403, refused)
-    if request.path in _PAGE_PATHS or brings(request, wanted):
+        foreign = _is_foreign(request)
+        return None if foreign is None else refusal(403, foreign)
+    if _brings(request, wanted):
         return None
     answer = refusal(401, "a token is needed: Authorization: Bearer <http-token>")
     answer.headers["WWW-Authenticate"] = "Bearer"
@@ -98,7 +105,7 @@ def _route_of(request: web.Request) -> str:
     return "" if resource is None else resource.canonical
 
 
-def brings(request: web.Request, wanted: str) -> bool:
+def _brings(request: web.Request, wanted: str) -> bool:
     """Tell whether the request has the token `wanted`."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     return scheme.lower() == "bearer" and hmac.compare_digest(_raw(given.strip()), _raw(wanted))

@@ -146,7 +146,8 @@ def document(*, with_metrics: bool) -> dict[str, Any]:
             "200": _json("It does.", _object(alive=_FLAG))}}},
         "/readyz": {"get": {"summary": "Whether it does its work", "security": [], "responses": {
             "200": _json("It does.", _object(ready=_FLAG, reason=_TEXT)),
-            "503": _json("It does not. Why needs the token.", _object(ready=_FLAG, reason=_TEXT))}}},
+            "503": _json("It does not. Why is told to who may ask for `/v1/status`.",
+                         _object(ready=_FLAG, reason=_TEXT))}}},
         "/v1/members": {"get": _asked("The members", {"200": _json("All of them.", _named("Members"))})},
         "/v1/status": {"get": _asked("How all of it is", {"200": _json("So.", _named("Status"))})},
         "/v1/events": {"get": _asked(

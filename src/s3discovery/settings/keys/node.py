@@ -45,8 +45,8 @@ NODE: tuple[Key, ...] = (
         "control-socket",
         "control_socket",
         kinds.read_path,
-        "Socket file by which `s3discovery leave` reaches the running node; in the folder for temporary "
-        "files if not set, for the node's own user.",
+        "Socket file by which `s3discovery leave` and `status --here` reach the running node; in the folder "
+        "for temporary files if not set, for the node's own user.",
         "/run/s3discovery/control.sock",
     ),
 )
