@@ -161,7 +161,7 @@ class Driver:
         if (found := topology(self._discovery.members)).is_split:
             # The groups are sorted: of two that are alike, all nodes take the same for the larger one.
             is_larger = own is not None and own.cluster_id in found.groups[0]
-            return ClusterState(str(found), is_split=True, is_ready=is_larger)
+            return ClusterState(str(found), is_split=True, is_ready=is_larger, missing=missing)
         there = f"{peers + 1 - len(missing)}/{peers + 1}"
         others = f" ({skipped} in the bucket skipped: no peers of this broker)" if skipped else ""
         names = ", ".join(repr(cluster_id) for cluster_id in sorted(missing))
@@ -169,7 +169,9 @@ class Driver:
             self._has_joined = True
             return ClusterState(f"formed {there}{others}", is_whole=True, is_ready=True)
         return ClusterState(
-            f"incomplete {there}{others}, waiting for {names}", is_ready=self._belongs(peers, missing)
+            f"incomplete {there}{others}, waiting for {names}",
+            is_ready=self._belongs(peers, missing),
+            missing=missing,
         )
 
     def _belongs(self, peers: int, missing: frozenset[str]) -> bool:

@@ -22,12 +22,14 @@ class ClusterState:
 
     `text` is as it is logged (`formed 3/3`), empty before the first word. `is_whole`: nobody who could be
     there is missing. `is_split`: what all nodes report shows parts apart. `is_ready`: the node can serve
-    clients, since it belongs to the cluster, or to its larger part; that others are missing is no matter."""
+    clients, since it belongs to the cluster, or to its larger part; that others are missing is no matter.
+    `missing`: whom it does not see just now, before that has lasted long enough to be reported to all."""
 
     text: str = ""
     is_whole: bool = False
     is_split: bool = False
     is_ready: bool = False
+    missing: frozenset[str] = frozenset()
 
 
 def _no_sight() -> Sight | None:

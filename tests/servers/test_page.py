@@ -121,6 +121,18 @@ class TestLive:
             await seen.count(".group.whole .gap", 1)
             await seen.text("#wrong", "a does not see b")
 
+    async def test_whom_the_own_broker_does_not_see_is_seen_at_once(self, browser: Browser) -> None:
+        async with agent(TELLING) as own, opened(browser, own.base) as seen:
+            own.state = ClusterState("formed 3/3", is_whole=True, is_ready=True)
+            for name in "ab":
+                own.plant(name, **TELLING)
+            await seen.count("#picture .link", 3, LIMIT_S * 1000)
+            missing = frozenset({"b"})
+            own.state = ClusterState("incomplete 2/3, waiting for 'b'", is_ready=True, missing=missing)
+            await seen.count("#picture .gap", 1)
+            await seen.text(".tiles", "Incomplete")
+            await seen.text("#events li >> nth=0", "the broker of this node: incomplete 2/3, waiting for 'b'")
+
     async def test_a_lost_connection_is_told_and_the_stream_goes_on(self, browser: Browser) -> None:
         async with agent() as own, Relay(own.base) as relay, opened(browser, relay.base, faulty=True) as seen:
             await seen.count("#picture .node", 1, LIMIT_S * 1000)

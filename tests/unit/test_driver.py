@@ -94,6 +94,7 @@ class TestMesh:
             cluster, broker.cluster = broker.cluster, blind  # type: ignore[method-assign]
             await stage.clock.advance(8)
             assert driver.state.text == "incomplete 1/2, waiting for 'b'"
+            assert driver.state.missing == {"b"}
             assert discovery.own is not None
             assert not discovery.own.report.missing
             await stage.clock.advance(12)

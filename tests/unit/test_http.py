@@ -19,6 +19,7 @@ from s3discovery.node import Address, Member, Report
 from s3discovery.observation.documents import is_ready, member_document, members_document, status_document
 from s3discovery.observation.journal import KEPT, KINDS, Journal
 from s3discovery.observation.moment import Moment
+from s3discovery.running import ClusterState
 from s3discovery.testing import FakeClock, MemoryBucket, make_settings
 
 PORT = 7800
@@ -121,6 +122,16 @@ class TestTargets:
         member = Member("a", Address("2001:db8::1", PORT))
         assert targets([member], None, 9119)[0]["targets"] == ["[2001:db8::1]:9119"]
         assert targets([member], None)[0]["targets"] == ["[2001:db8::1]:7800"]
+
+
+class TestMembers:
+    async def test_whom_the_own_broker_does_not_see_is_told_at_once(self) -> None:
+        moment = await moment_of()
+        other = Member("a", Address("10.0.0.1", PORT), report=Report(missing=frozenset({"b"})))
+        state = ClusterState("incomplete 1/2, waiting for 'a'", missing=frozenset({"a"}))
+        moment = replace(moment, members=moment.members | {other}, cluster_state=state)
+        told = {row["cluster_id"]: row["misses"] for row in members_document(moment)["members"]}
+        assert told == {"a": ["b"], "own": ["a"]}
 
 
 class TestDescription:

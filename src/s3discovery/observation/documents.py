@@ -18,6 +18,10 @@ _STATES = {True: "formed", False: "waiting", None: None}
 
 def member_document(member: Member, moment: Moment) -> dict[str, Any]:
     """Return one member; ages are None while S3's time is unknown."""
+    is_own = moment.own is not None and member.cluster_id == moment.own.cluster_id
+    misses = member.report.missing
+    if is_own and moment.cluster_state is not None:
+        misses |= moment.cluster_state.missing  # known at once, and reported to all once it has lasted
     return {
         "cluster_id": member.cluster_id,
         "host": member.address.host,
@@ -26,9 +30,9 @@ def member_document(member: Member, moment: Moment) -> dict[str, Any]:
         "age_s": _rounded(moment.age_s(member)),
         "expires_in_s": _rounded(moment.expires_in_s(member)),
         "late": moment.is_late(member),
-        "own": moment.own is not None and member.cluster_id == moment.own.cluster_id,
+        "own": is_own,
         "state": _STATES[member.report.is_formed],
-        "misses": sorted(member.report.missing),
+        "misses": sorted(misses),
         "kind": member.metadata.get("broker"),
     }
 
