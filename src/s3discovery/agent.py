@@ -25,6 +25,7 @@ from s3discovery.running import ClusterState, Running, Sight
 from s3discovery.settings.config import KEYS, Settings
 from s3discovery.settings.keys import FIXED
 from s3discovery.settings.keys.ownership import OWNERSHIP
+from s3discovery.settings.telling import tell_durations
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Agent:
         AddressError or BrokerError if the node cannot start."""
         mark = self._parts.settings_mark()
         settings = self._parts.read_settings()
-        _log_durations(settings)
+        tell_durations(settings)
         cluster_id = settings.cluster_id or self._parts.make_cluster_id()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._stop_child)
@@ -285,7 +286,7 @@ class Agent:
                 if changed != settings:
                     bucket, own = await self._apply(discovery, settings, changed, bucket, own)
                     settings = changed
-                    _log_durations(settings)
+                    tell_durations(settings)
                     log.info("settings applied")
                 elif was_asked:
                     log.info("settings read again, nothing to apply")
@@ -314,20 +315,3 @@ class Agent:
         if waiting:
             log.warning("settings wait for a restart keys=%s", ",".join(key.name for key in waiting))
         return replace(changed, **{key.attribute: getattr(settings, key.attribute) for key in waiting})
-
-
-def _log_durations(settings: Settings) -> None:
-    log.info(
-        "settings file-expiration=%gs update-interval=%gs poll-interval=%gs compatibility=%s",
-        settings.file_expiration_s,
-        settings.update_interval_s,
-        settings.poll_interval_s,
-        settings.compatibility,
-    )
-    spare_s = (settings.file_expiration_s - settings.update_interval_s) / 2
-    if 0 < spare_s < settings.poll_interval_s:
-        log.warning(
-            "an outage of the store between two polls could pass unnoticed and cost a living node: "
-            "set poll-interval to %gs or less, or file-expiration higher",
-            spare_s,
-        )

@@ -60,10 +60,10 @@ class Problem:
 
 
 class SettingsError(DiscoveryError):
-    """Wrong settings; `problems` holds all of them."""
+    """Wrong settings; `problems` holds all of them, `origin` says where they were written."""
 
     def __init__(self, problems: Sequence[Problem], origin: str = "settings") -> None:
-        self.problems = tuple(problems)
+        self.problems, self.origin = tuple(problems), origin
         lines = "".join(f"\n  - {problem}" for problem in self.problems)
         count = len(self.problems)
         super().__init__(f"{count} problem{'s' if count != 1 else ''} in the {origin}:{lines}")

@@ -1,7 +1,7 @@
 """What the commands show: tables for people, lines and JSON for scripts.
 
-Ids and hosts come from the bucket: they go into `Text`, which interprets no markup, and hold no control
-characters, which the codec refuses.
+Ids and hosts come from the bucket: people get them spelled out where they deceive (`legible`), in `Text`,
+which interprets no markup. JSON escapes them itself.
 """
 
 import json
@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from s3discovery.legibility import legible
 from s3discovery.membership import Change
 from s3discovery.node import Member
 from s3discovery.settings.config import Resolved
-from s3discovery.topology import Topology
+from s3discovery.topology import Topology, standings
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def members_table(rows: list[dict[str, object]]) -> Table:
     table = _table("cluster id", "address", "age", "")
     for row in rows:
         own = "own" if row["own"] else ""
-        table.add_row(Text(str(row["cluster_id"])), Text(_place(row)), _age(row), own)
+        table.add_row(_shown(row["cluster_id"]), _shown(_place(row)), _age(row), own)
     return table
 
 
@@ -94,16 +95,22 @@ def status_document(found: Topology, rows: list[dict[str, object]]) -> dict[str,
     }
 
 
-def status_table(rows: list[dict[str, object]]) -> Table:
+def status_line(found: Topology) -> str:
+    """Return in a line what cluster there is."""
+    return legible(str(found))
+
+
+def status_table(rows: list[dict[str, object]], found: Topology) -> Table:
+    standing = standings(found)
     table = _table("cluster id", "address", "age", "broker", "does not see")
     for row in rows:
         misses = row["misses"]
         table.add_row(
-            Text(str(row["cluster_id"])),
-            Text(_place(row)),
+            _shown(row["cluster_id"]),
+            _shown(_place(row)),
             _age(row),
-            str(row["state"] or "-"),
-            Text(", ".join(misses) if isinstance(misses, list) else ""),
+            standing[str(row["cluster_id"])],
+            _shown(", ".join(misses) if isinstance(misses, list) else ""),
         )
     return table
 
@@ -111,7 +118,7 @@ def status_table(rows: list[dict[str, object]]) -> Table:
 def settings_table(resolved: Iterable[Resolved]) -> Table:
     table = _table("key", "value", "from")
     for line in resolved:
-        table.add_row(line.name, Text(line.text if line.text is not None else "-"), Text(line.origin))
+        table.add_row(line.name, _shown("-" if line.text is None else line.text), _shown(line.origin))
     return table
 
 
@@ -131,7 +138,7 @@ def print_json(value: object) -> None:
 def print_problems(problems: Mapping[str, str]) -> None:
     """Tell on standard error which files were skipped, and why."""
     for key, problem in sorted(problems.items()):
-        sys.stderr.write(f"skipped {key!r}: {problem}\n")
+        sys.stderr.write(legible(f"skipped {key!r}: {problem}") + "\n")
 
 
 def change_row(change: Change) -> dict[str, object]:
@@ -149,7 +156,8 @@ def print_change(change: Change, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(change_row(change)) + "\n")
     else:
-        sys.stdout.write(f"{_now()} {change.kind:6} {change.member.cluster_id} {change.member.address}\n")
+        who = legible(f"{change.member.cluster_id} {change.member.address}")
+        sys.stdout.write(f"{_now()} {change.kind:6} {who}\n")
     sys.stdout.flush()
 
 
@@ -161,6 +169,10 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m {whole % 60}s"
     return f"{whole // 3600}h {whole % 3600 // 60}m"
+
+
+def _shown(text: object) -> Text:
+    return Text(legible(str(text)))
 
 
 def _table(*columns: str) -> Table:

@@ -62,6 +62,16 @@ class Topology:
         return f"formed {size}/{size}"
 
 
+def standings(found: Topology) -> dict[str, str]:
+    """Return by id how each member stands, in the words of the page."""
+    inside = "in the cluster" if found.is_told else "tells nothing"
+    return dict.fromkeys(found.waiting, "waits to join") | {
+        name: f"in part {number} of {len(found.groups)}" if found.is_split else inside
+        for number, group in enumerate(found.groups, 1)
+        for name in group
+    }
+
+
 def _some(names: Sequence[str], between: str = ", ") -> str:
     """Return the first names, and how many more there are."""
     rest = len(names) - _NAMED

@@ -2,31 +2,29 @@
 
 What is wrong stands on top, then the members by the parts of their cluster, then what happened. From 60
 columns and 16 lines on, all of it fits the terminal: troubles are told in fewer words where there are many,
-of members those come first that something is wrong with, and long names are cut before ages are. In fewer
-columns less is told of each member, so that there is room for who it is.
+of members those come first that something is wrong with. In a narrow terminal less is told of each member, so
+that there is room for who it is: what is needed least goes first.
 """
 
 import math
 import sys
 import time
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import compress
 from typing import Any, Self
 
 from rich import get_console
 from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from s3discovery.node import Member
+from s3discovery.legibility import legible
+from s3discovery.node import Address, Member
 from s3discovery.observation.journal import Event
 from s3discovery.observation.moment import Moment
 from s3discovery.observation.troubles import BAD, NOTE, WARNING, Trouble, troubles
 from s3discovery.screens import duration
-from s3discovery.topology import Topology, topology
+from s3discovery.topology import Topology, standings
 
 EVENTS_SHOWN = 10
 _EVENTS_PART = 4  # of the height, for events
@@ -35,15 +33,20 @@ _PART_LEAST = 3  # rows of a part: its title, somebody, and how many more
 _BETWEEN = 3  # lines: two empty ones, and the headings of the table
 _HEAD_LINES = 2
 _LONGEST_CHARS = 2000  # of one text; errors and reports come from outside
-# What is told of members, whether it is cut where it is long, and from how wide a terminal on it is told.
+# What is told of members: in how little room it tells something still, and how wide it is let before there is
+# room for what is needed less.
 _COLUMNS = (
-    ("cluster id", True, 0),
-    ("address", True, 72),
-    ("file age", False, 36),
-    ("expires in", False, 24),
-    ("broker", False, 48),
-    ("does not see", True, 60),
+    ("cluster id", 1, 20),
+    ("address", 21, 47),  # 255.255.255.255:65535, and as long an IPv6 address
+    ("file age", 20, 20),
+    ("expires in", 20, 20),
+    ("broker", 20, 20),
+    ("does not see", 12, 20),
 )
+# Those first that are needed most: the age tells little beside the life that is left, and the parts of a
+# split cluster have titles, which tell what the broker's column does.
+_NEEDED = (0, 3, 1, 5, 2, 4)
+_GAP = "  "
 _BAR = 10
 _BAR_FROM = 100  # columns; in fewer it would take the room of names
 _ALL = sys.maxsize
@@ -51,10 +54,13 @@ _ALL = sys.maxsize
 _SHAPES = ((_ALL, _ALL, _ALL), (2, 1, 1), (2, 0, 1), (1, 0, 1), (1, 0, 0))
 _STYLES = {BAD: "bold red", WARNING: "bold yellow", NOTE: "bold cyan"}
 _SIGNS = {BAD: "x", WARNING: "!", NOTE: "i"}
+Row = Sequence[Text]
+"""A cell for each of the columns."""
+
 _SENTENCES = {
-    "joined": "{cluster_id} joined at {host}:{port}",
+    "joined": "{cluster_id} joined at {address}",
     "left": "{cluster_id} left",
-    "moved": "{cluster_id} changed, is at {host}:{port}",
+    "moved": "{cluster_id} changed, is at {address}",
     "store": "the store cannot be listed: {error}",
     "cluster": "cluster {state}",
     "skipped": "file {key} cannot be used: {reason}",
@@ -62,20 +68,6 @@ _SENTENCES = {
     "trouble": "{title}",
     "cured": "over: {title}",
 }
-# Categories of characters that hide, reorder or end what is shown.
-_TREACHEROUS = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_MARKS_ALLOWED = 2  # in a row: letters of living languages take no more
-
-
-def legible(text: str) -> str:
-    """Return `text` with every character spelled out that hides, reorders or overprints others."""
-    shown, marks = [], 0
-    for char in text:
-        category = unicodedata.category(char)
-        marks = marks + 1 if category.startswith("M") else 0
-        is_bad = category in _TREACHEROUS or marks > _MARKS_ALLOWED
-        shown.append(f"<U+{ord(char):04X}>" if is_bad else char)
-    return "".join(shown)
 
 
 class WatchScreen:
@@ -111,7 +103,7 @@ def screen(moment: Moment, events: Sequence[Event], size: ConsoleDimensions, blo
     room = size.height - len(head) - len(told) - _BETWEEN
     wrong = _wrong(troubles(moment), size.width, room - _ROWS_LEAST) or [Text("nothing is wrong", "green")]
     table = _members(moment, max(_ROWS_LEAST, room - len(wrong)), size.width, blocks)
-    return Group(*head, *wrong, Text(), table, Text(), *told)
+    return Group(*head, *wrong, Text(), *table, Text(), *told)
 
 
 def _legible(text: str) -> str:
@@ -166,31 +158,70 @@ def _told(trouble: Trouble, width: int, shape: tuple[int, int, int]) -> Iterator
             yield Text("  ") + line
 
 
-def _members(moment: Moment, limit: int, width: int, blocks: str) -> Table:
-    """Return the members in at most `limit` rows, the headings not counted."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    is_told = [width >= from_width for _, _, from_width in _COLUMNS]
-    for name, is_cut, _ in compress(_COLUMNS, is_told):
-        # rich takes width from columns that wrap; their cells do not.
-        table.add_column(Text(name, no_wrap=True, overflow="ellipsis"), no_wrap=not is_cut)
+def _members(moment: Moment, limit: int, width: int, blocks: str) -> list[Text]:
+    """Return the members, and what stands between them, in at most `limit` lines below the headings."""
     blocks = blocks if width >= _BAR_FROM else ""
+    standing = standings(moment.topology)
+    lines = [
+        each if isinstance(each, Text) else _row(each, moment, standing[each.cluster_id], blocks)
+        for each in _chosen(moment, limit)
+    ]
+    layout = _layout([line for line in lines if not isinstance(line, Text)], width)
+    headings = [Text(name, "bold") for name, _, _ in _COLUMNS]
+    return [
+        _fitted(line, width) if isinstance(line, Text) else _laid(line, layout) for line in (headings, *lines)
+    ]
+
+
+def _chosen(moment: Moment, limit: int) -> Iterator[Member | Text]:
+    """Give the members that are shown, and lines that tell of what part they are, and how many are not."""
     every = list(_parts(moment))
     shown = every[: max(1, (limit - 1) // _PART_LEAST)]
     limit -= len(every) > len(shown)
     sizes = [len(members) + bool(title) for title, members in shown]
     for (title, members), share in zip(shown, _shares(sizes, limit), strict=True):
         if title:
-            table.add_row(Text(f"{title} ({len(members)})", "bold", no_wrap=True))
+            yield Text(f"{title} ({len(members)})", "bold")
         left = share - bool(title)
         fitting = members if len(members) <= left else members[: max(0, left - 1)]
-        for member in fitting:
-            table.add_row(*compress(_row(member, moment, blocks), is_told))
+        yield from fitting
         if len(fitting) < len(members):
-            table.add_row(Text(f"... and {len(members) - len(fitting)} more", "dim", no_wrap=True))
+            yield Text(f"... and {len(members) - len(fitting)} more", "dim")
     if rest := every[len(shown) :]:
         count = sum(len(members) for _, members in rest)
-        table.add_row(Text(f"... and {count} in {len(rest)} more parts", "dim", no_wrap=True))
-    return table
+        yield Text(f"... and {count} in {len(rest)} more parts", "dim")
+
+
+def _layout(rows: Sequence[Row], width: int) -> dict[int, int]:
+    """Return the columns that are shown, from left to right, and how wide each is.
+
+    A column that is empty in all rows is not shown; where one is cut, none that is needed less is."""
+    wanted = {place: max((row[place].cell_len for row in rows), default=1) for place in _NEEDED}
+    wanted = {place: max(cells, len(_COLUMNS[place][0])) for place, cells in wanted.items() if cells}
+    given, room = dict[int, int](), width
+    for place, cells in wanted.items():
+        _, least, most = _COLUMNS[place]
+        full, gap = min(cells, most), len(_GAP) if given else 0
+        if min(full, least) > room - gap:
+            continue
+        given[place] = min(full, room - gap)
+        room -= gap + given[place]
+    for place, cells in given.items():
+        more = min(room, wanted[place] - cells)
+        given[place] += more
+        room -= more
+    return dict(sorted(given.items()))
+
+
+def _laid(row: Row, layout: dict[int, int]) -> Text:
+    laid = Text(_GAP).join(_fitted(row[place], width, pad=True) for place, width in layout.items())
+    laid.rstrip()
+    return laid
+
+
+def _fitted(text: Text, width: int, *, pad: bool = False) -> Text:
+    text.truncate(width, overflow="ellipsis", pad=pad)
+    return text
 
 
 def _shares(sizes: Sequence[int], limit: int) -> list[int]:
@@ -203,9 +234,8 @@ def _shares(sizes: Sequence[int], limit: int) -> list[int]:
 
 def _parts(moment: Moment) -> Iterator[tuple[str, list[Member]]]:
     """Give the members of each part of the cluster, those first that something is wrong with."""
-    found = topology(moment.members)
     by_id = {member.cluster_id: member for member in moment.members}
-    for title, ids in _titled(found):
+    for title, ids in _titled(moment.topology):
         yield title, sorted((by_id[each] for each in ids), key=lambda member: _urgency(member, moment))
 
 
@@ -220,19 +250,17 @@ def _urgency(member: Member, moment: Moment) -> tuple[bool, bool, str]:
     return not member.report.missing, not moment.is_late(member), member.cluster_id
 
 
-def _row(member: Member, moment: Moment, blocks: str) -> Iterable[Text]:
+def _row(member: Member, moment: Moment, standing: str, blocks: str) -> Row:
     age_s, left_s = moment.age_s(member), moment.expires_in_s(member)
     is_own = moment.own is not None and moment.own.cluster_id == member.cluster_id
-    yield _name(member.cluster_id + (" (own)" if is_own else ""))
-    yield _name(str(member.address))
-    yield Text("?" if age_s is None else duration(age_s))
-    yield _life(left_s, moment, blocks, is_late=moment.is_late(member))
-    yield Text({True: "formed", False: "waiting", None: "-"}[member.report.is_formed])
-    yield _name(", ".join(sorted(member.report.missing)), "yellow")
-
-
-def _name(text: str, style: str = "") -> Text:
-    return Text(_legible(text), style, no_wrap=True, overflow="ellipsis")
+    return (
+        Text(_legible(member.cluster_id + (" (own)" if is_own else ""))),
+        Text(_legible(str(member.address))),
+        Text("?" if age_s is None else duration(age_s)),
+        _life(left_s, moment, blocks, is_late=moment.is_late(member)),
+        Text(standing),
+        Text(_legible(", ".join(sorted(member.report.missing))), "yellow"),
+    )
 
 
 def _life(left_s: float | None, moment: Moment, blocks: str, *, is_late: bool) -> Text:
@@ -260,6 +288,8 @@ def _sentence(kind: str, data: dict[str, Any]) -> str:
         return f"{data['cluster_id']} expired: its file was {duration(data['age_s'])} old"
     if kind == "store" and data["answers"]:
         return "the store can be listed again"
+    if "host" in data:
+        data = data | {"address": Address(data["host"], data["port"])}
     # Others are told to nodes alone, and whoever watches is none. Values are put in, and not interpreted.
     return _SENTENCES.get(kind, kind).format_map(data)
 

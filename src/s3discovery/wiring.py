@@ -29,6 +29,7 @@ from s3discovery.running import Running
 from s3discovery.s3 import S3Bucket
 from s3discovery.settings import sources
 from s3discovery.settings.config import KEYS, Settings, Value, parse, unknown_keys
+from s3discovery.settings.telling import tell_durations
 from s3discovery.systemd import Systemd, telling
 from s3discovery.traffic import Traffic
 
@@ -228,6 +229,7 @@ def make_agent(
 async def observing(origins: Origins, systemd: Systemd | None = None) -> AsyncIterator[Running]:
     """Tell others who the members are, writing nothing, while entered; raises DiscoveryError."""
     settings, clock = origins.read(serves=True), SystemClock()
+    tell_durations(settings)
     async with (
         origins.open_bucket(settings, clock) as bucket,
         Discovery(settings, bucket, clock=clock) as discovery,

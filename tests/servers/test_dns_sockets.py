@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import ipaddress
+import logging
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -126,12 +128,38 @@ async def test_a_port_in_use_is_named_and_nothing_stays_open(kind: socket.Socket
         if kind == socket.SOCK_STREAM:
             taken.listen()
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ServerError, match=f"no DNS at {listen}"):
+        cure = f"^no DNS at {listen}: the port is in use; write a free one to dns-listen$"
+        with pytest.raises(ServerError, match=cure):
             async with served(listen):
                 pass
         other = socket.SOCK_DGRAM if kind == socket.SOCK_STREAM else socket.SOCK_STREAM
         with socket.socket(socket.AF_INET, other) as free:
             free.bind(taken.getsockname())
+
+
+@pytest.mark.parametrize(
+    ("listen", "cure"),
+    [
+        ("192.0.2.1:5391", "dns-listen is not of this machine; write an address that it has"),
+        ("[2001:db8::1]:5391", "dns-listen is not of this machine; write an address that it has"),
+        ("no-such-host.invalid:5391", "dns-listen does not resolve"),
+    ],
+)
+async def test_where_it_cannot_be_is_told_with_the_cure(listen: str, cure: str) -> None:
+    with pytest.raises(ServerError, match=re.escape(f"no DNS at {listen}: {cure}")):
+        async with served(listen):
+            pass
+
+
+@pytest.mark.parametrize(("listen", "told"), [("127.0.0.1", "127.0.0.1"), ("[::1]", "[::1]")])
+async def test_where_it_listens_is_logged_as_an_address(
+    listen: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not has_ipv6() and ":" in listen:
+        pytest.skip("no IPv6 here")
+    caplog.set_level(logging.INFO)
+    async with served(f"{listen}:0") as port:
+        assert f"dns serves name={NAME} listen={told}:{port}" in caplog.text
 
 
 class Full(socket.socket):

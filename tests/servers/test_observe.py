@@ -200,13 +200,28 @@ async def test_a_hangup_does_not_end_it(seaweedfs: Store, tmp_path: Path) -> Non
         async with observing(tmp_path, values) as process:
             await until_told(port, {*OURS, *OF_HIVEMQ})
             process.send_signal(signal.SIGHUP)
-            assert process.stderr is not None
-            async with asyncio.timeout(LIMIT_S):
-                while (
-                    b"observe goes on with the settings of its start" not in await process.stderr.readline()
-                ):
-                    assert process.returncode is None
+            lines = await logged(process, "observe goes on with the settings of its start")
+            assert not any("neither dns-listen nor http-port is set" in line for line in lines)
             await until_told(port, {*OURS, *OF_HIVEMQ})
+
+
+async def logged(process: asyncio.subprocess.Process, words: str) -> list[str]:
+    """Return the lines of the log up to the one with these words."""
+    assert process.stderr is not None
+    lines = [""]
+    async with asyncio.timeout(LIMIT_S):
+        while words not in lines[-1]:
+            line = await process.stderr.readline()
+            assert line, lines
+            lines.append(line.decode())
+    return lines
+
+
+async def test_who_is_told_nothing_is_told_why(seaweedfs: Store, tmp_path: Path) -> None:
+    async with observing(tmp_path, values_of(seaweedfs, seaweedfs.new_bucket())) as process:
+        lines = await logged(process, "neither dns-listen nor http-port is set, so this only logs who")
+    durations = "settings file-expiration=360s update-interval=180s poll-interval=0.2s compatibility=hivemq-3"
+    assert sum(durations in line for line in lines) == 1
 
 
 async def test_who_is_dead_is_not_cleared_away(seaweedfs: Store, tmp_path: Path) -> None:

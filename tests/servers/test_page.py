@@ -125,7 +125,7 @@ class TestLive:
         async with agent(TELLING) as own, opened(browser, own.base) as seen:
             own.state = ClusterState("formed 3/3", is_whole=True, is_ready=True)
             for name in "ab":
-                own.plant(name, **TELLING)
+                own.plant(name, curve="key")
             await seen.count("#picture .link", 3, LIMIT_S * 1000)
             missing = frozenset({"b"})
             own.state = ClusterState("incomplete 2/3, waiting for 'b'", is_ready=True, missing=missing)

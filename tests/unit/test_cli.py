@@ -32,6 +32,8 @@ GOOD = (
     "file-expiration=360",
     "update-interval=180",
 )
+HIVEMQ = """<hivemq><cluster><enabled>true</enabled><transport><tcp><bind-address>{}</bind-address>
+<bind-port>7800</bind-port></tcp></transport><discovery><{}/></discovery></cluster></hivemq>"""
 SECRET, TOKEN = "sEcReT-0123456789", "tOkEn-0123456789"
 
 
@@ -128,7 +130,8 @@ class TestWrongSettings:
         result = call(command, *options(*arguments), *(["--interval", "often"] if command == "watch" else []))
         assert result.exit_code == 2
         assert "4 problems in the settings:" in result.output
-        for key in ("s3-bucket-name", "update-interval", "poll-interval", "bind-port"):
+        interval = "--interval" if command == "watch" else "poll-interval"
+        for key in ("s3-bucket-name", "update-interval", interval, "bind-port"):
             assert f"\n  - {key}" in result.output
         assert "Traceback" not in result.output
 
@@ -221,11 +224,46 @@ class TestConfig:
 
 
 class TestWatch:
-    @pytest.mark.parametrize("interval", ["0", "50ms", "2d", "soon"])
+    @pytest.mark.parametrize("interval", ["0", "-0", "1ms", "50ms", "-5", "2d", "88888d"])
     def test_an_interval_it_cannot_keep_is_refused(self, interval: str) -> None:
-        result = call("watch", *options(*GOOD), "--interval", interval)
+        result = call("watch", *options(*GOOD), f"--interval={interval}")
         assert result.exit_code == 2
-        assert "poll-interval" in result.output
+        assert result.output == (
+            f"Error: 1 problem in the options:\n  - --interval={interval!r}: write a duration from 100ms to "
+            "1d, such as 60s\n"
+        )
+
+    def test_an_interval_that_is_none_is_refused(self) -> None:
+        result = call("watch", *options(*GOOD), "--interval", "soon")
+        assert (result.exit_code, result.output.count("\n")) == (2, 2)
+        assert "  - --interval='soon': write a number with a unit" in result.output
+
+
+class TestHivemq:
+    """What is wrong in config.xml cannot be mended by another start: the service is not to try."""
+
+    def run(self, text: str | None, tmp_path: Path) -> Result:
+        path = tmp_path / "config.xml"
+        if text is not None:
+            path.write_text(text)
+        beside = ("broker=hivemq", "dns-listen=127.0.0.1:5353", f"hivemq-config={path}")
+        return call("run", *options(*GOOD, *beside))
+
+    @pytest.mark.parametrize(
+        ("text", "cure"),
+        [
+            (None, "cannot be read: No such file or directory; write its path to hivemq-config, or set"),
+            (HIVEMQ.format("${ENV:HM_ADDR}", "extension"), "that variable is not set here: give s3discovery"),
+            (HIVEMQ.format("10.0.0.5", "static"), "write <discovery><extension/></discovery>"),
+        ],
+    )
+    def test_a_wrong_config_xml_ends_as_wrong_settings_do(
+        self, text: str | None, cure: str, tmp_path: Path
+    ) -> None:
+        result = self.run(text, tmp_path)
+        assert result.exit_code == 2
+        assert result.output.startswith("Error: 1 problem in the configuration of HiveMQ:\n  - '")
+        assert cure in result.output
 
 
 @pytest.mark.parametrize("command", ["run", "config"])

@@ -531,6 +531,22 @@ def test_zero_switches_both_off(zero: str) -> None:
     assert (settings.file_expiration_s, settings.update_interval_s) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "cure"),
+    [
+        ("file-expiration", "1ms", "write at least 100ms; 0 switches it off"),
+        ("file-expiration", "-1s", "write at least 100ms; 0 switches it off"),
+        ("file-expiration", "99999d", "write less than ten years; 0 switches it off"),
+        # There it would be at once, and no command runs for ever.
+        ("forget-after", "1ms", "write at least 100ms, or 0"),
+        ("forget-after", "99999d", "write less than ten years, or 0"),
+        ("command-timeout", "1ms", "write a duration from 100ms to 1d, such as 60s"),
+    ],
+)
+def test_zero_is_offered_where_it_is_taken_as_what_it_is(key: str, text: str, cure: str) -> None:
+    assert [(found.key, found.cure) for found in problems_of(BASE | {key: text})] == [(key, cure)]
+
+
 def test_everything_missing_is_reported_with_what_to_write() -> None:
     problems = problems_of({})
     assert [problem.key for problem in problems] == list(BASE)

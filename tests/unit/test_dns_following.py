@@ -336,6 +336,56 @@ class TestFollowing:
         async with followed(stranger, ("b", "10.0.0.2", 7800)) as found:
             assert found.texts() == {"10.0.0.2"}
 
+    async def test_an_observer_is_on_the_machine_that_all_nodes_are_on(self) -> None:
+        book = Book({"host-c": ("::1", "127.0.0.1"), "host-d": ("127.0.0.4", "10.0.0.4")})
+        nodes = ("a", "127.0.0.1", 7800), ("b", "::ffff:127.0.0.2", 7800), ("c", "host-c", 7800)
+        async with followed(*nodes, book=book) as found:
+            assert found.texts() == {"127.0.0.1", "127.0.0.2"}
+            assert found.texts("AAAA") == {"::1"}
+            await found.put("d", "host-d")
+            await found.next_poll()
+            assert found.texts() == {"10.0.0.4"}, "one elsewhere, and loopback is of several machines"
+        async with followed(*nodes) as found:
+            assert found.ask().rcode() == dns.rcode.SERVFAIL, "where c is, is not known yet"
+
+    async def test_whom_nobody_can_dial_is_left_out_and_named_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def told() -> list[str]:
+            return [each.partition("kind=")[2] for each in caplog.messages if "leaves out nodes" in each]
+
+        book = Book({"host-f": ("127.0.0.6", "10.0.0.6"), "host-g": ("fe80::1", "127.0.0.1")})
+        hosts = ("127.0.0.1", "::1", "169.254.1.1", "240.0.0.1", "0.0.0.0", "host-f", "host-g", "not known")
+        nodes = [(name, host, 7800) for name, host in zip("abcdefgh", hosts, strict=True)]
+        async with followed(*nodes, book=book) as found:
+            assert found.texts() == {"10.0.0.6"}
+            assert told() == [
+                "loopback cluster_ids=['a', 'b']",
+                "link-local cluster_ids=['c']",
+                "reserved cluster_ids=['d']",
+                "unspecified cluster_ids=['e']",
+                "no-address cluster_ids=['h']",
+                "link-local cluster_ids=['c', 'g']",  # once its name is found
+            ]
+            caplog.clear()
+            await found.put("i", "10.0.0.9")
+            await found.next_poll()
+            assert found.texts() == {"10.0.0.6", "10.0.0.9"}
+            assert told() == [], "said once"
+            await found.put("j", "127.0.0.1")
+            await found.next_poll()
+            assert told() == ["loopback cluster_ids=['a', 'b', 'j']"]
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "169.254.1.1", "not known"])
+    async def test_nobody_is_not_said_while_somebody_is_left_out(self, host: str) -> None:
+        own = member("own", "169.254.1.2")
+        async with followed(("a", host, 7800), own=own) as found:
+            assert found.ask().rcode() == dns.rcode.SERVFAIL
+            assert found.ask("SRV").rcode() == dns.rcode.SERVFAIL
+            await found.put("b", "10.0.0.1")
+            await found.next_poll()
+            assert found.texts() == {"10.0.0.1"}
+
     async def test_more_than_a_datagram_holds_is_said_once(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING)
         nodes = [(f"n{place}", f"10.0.0.{place}", 7800) for place in range(1, 30)]

@@ -118,6 +118,13 @@ class TestTargets:
         for own in loops:
             assert offered(hosts, own) == [*loops, *others]
 
+    def test_an_observer_is_on_the_machine_that_all_nodes_are_on(self) -> None:
+        local = {"a": "127.0.0.1", "b": "localhost", "c": "::1"}
+        assert offered(local) == ["a", "b", "c"]
+        assert offered(local | {"d": "10.0.0.1"}) == ["d"]
+        assert offered(local | {"d": "169.254.1.1"}) == []
+        assert offered(local | {"d": "10.0.0.1"}, own="d") == ["d"]
+
     def test_another_port_may_be_asked_for(self) -> None:
         member = Member("a", Address("2001:db8::1", PORT))
         assert targets([member], None, 9119)[0]["targets"] == ["[2001:db8::1]:9119"]

@@ -3,16 +3,19 @@
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console, RenderableType
 
 from s3discovery import screens
 from s3discovery.membership import Change
-from s3discovery.node import Address, Member
+from s3discovery.node import Address, Member, Report
 from s3discovery.settings.config import Resolved
+from s3discovery.topology import topology
 
 NOW_S = 1_800_000_000.0
+BIDI, SPELLED = "x\u202eevil<b>&", "x<U+202E>evil<b>&"
 MARKUP = "[red]x[/red] [link=file:///etc/passwd]y[/link]"
 
 
@@ -58,10 +61,42 @@ class TestMembers:
         assert MARKUP in rendered(screens.members_table(rows))
         assert "[red]h[/red]:7800" in rendered(screens.members_table(rows))
 
+    def test_what_deceives_is_spelled_out(self) -> None:
+        rows = screens.member_rows([member(BIDI, BIDI)], NOW_S, None)
+        shown = rendered(screens.members_table(rows))
+        assert shown.splitlines()[1].split() == [SPELLED, f"{SPELLED}:7800", "0s"]
+
     def test_a_table_for_a_program_is_never_cut(self, capsys: pytest.CaptureFixture[str]) -> None:
         long = "n" * 500
         screens.print_table(screens.members_table(screens.member_rows([member(long)], NOW_S, None)))
         assert long in capsys.readouterr().out
+
+
+class TestStatus:
+    def table(self, *members: Member) -> list[str]:
+        rows = screens.status_rows(members, NOW_S, None)
+        return rendered(screens.status_table(rows, topology(members))).splitlines()
+
+    def test_a_member_that_has_nothing_to_report_is_in_the_cluster(self) -> None:
+        """As an amqtt node: it publishes its key, and tells of its broker when it misses somebody."""
+        quiet = [replace(member(name), metadata={"key": "x"}) for name in "ab"]
+        assert str(topology(quiet)) == "formed 2/2"
+        assert [line.split("  ")[-1].strip() for line in self.table(*quiet)] == ["does not see", "", ""]
+        for line in self.table(*quiet)[1:]:
+            assert re.fullmatch(r"[ab] +10.0.0.1:7800  0s   in the cluster *", line)
+        assert [row["state"] for row in screens.status_rows(quiet, NOW_S, None)] == [None, None]
+
+    def test_how_each_stands(self) -> None:
+        def reporting(name: str, missing: str, *, is_formed: bool = True) -> Member:
+            return replace(member(name), report=Report(is_formed, frozenset([missing] if missing else [])))
+
+        split = [reporting("a", BIDI), reporting(BIDI, "a"), reporting("w", "", is_formed=False)]
+        lines = self.table(*split)
+        assert re.search(f"^a .* in part 1 of 2  {re.escape(SPELLED)}", lines[1])
+        assert re.search("^w .* waits to join", lines[2])
+        assert re.search(f"^{re.escape(SPELLED)} .* in part 2 of 2  a", lines[3])
+        assert screens.status_line(topology(split)) == f"split: a | {SPELLED}"
+        assert re.search("^a .* tells nothing", self.table(member("a"))[1])
 
 
 @pytest.mark.parametrize(
@@ -87,6 +122,14 @@ class TestChanges:
         screens.print_change(self.change, as_json=False)
         assert re.fullmatch(r"\d\d:\d\d:\d\d moved  a \[::1\]:7800\n", capsys.readouterr().out)
 
+    def test_what_deceives_is_spelled_out_for_people_alone(self, capsys: pytest.CaptureFixture[str]) -> None:
+        change = Change("joined", member(BIDI, BIDI))
+        screens.print_change(change, as_json=False)
+        assert capsys.readouterr().out.endswith(f" joined {SPELLED} {SPELLED}:7800\n")
+        screens.print_change(change, as_json=True)
+        out = capsys.readouterr().out
+        assert (json.loads(out)["cluster_id"], out.isascii()) == (BIDI, True)
+
     def test_a_line_for_scripts(self, capsys: pytest.CaptureFixture[str]) -> None:
         screens.print_change(self.change, as_json=True)
         line = capsys.readouterr().out
@@ -101,6 +144,11 @@ def test_problems_go_to_standard_error_by_repr(capsys: pytest.CaptureFixture[str
     assert err == "skipped 'a': is binary\nskipped 'b\\x1b[2J': is empty\n"
 
 
+def test_what_deceives_in_problems_is_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
+    screens.print_problems({"a\u3164": f"is of {BIDI}\n"})
+    assert capsys.readouterr().err == f"skipped 'a<U+3164>': is of {SPELLED}<U+000A>\n"
+
+
 def test_json_keeps_every_character(capsys: pytest.CaptureFixture[str]) -> None:
     screens.print_json([{"cluster_id": "ünï \u2028"}])
     assert json.loads(capsys.readouterr().out) == [{"cluster_id": "ünï \u2028"}]
@@ -110,10 +158,12 @@ def test_settings_show_value_and_origin_as_text() -> None:
     resolved = [
         Resolved("file-prefix", "[red]a[/red]", "option -o"),
         Resolved("cluster-id", None, "default"),
+        Resolved("log-format", BIDI, BIDI),
     ]
     lines = rendered(screens.settings_table(resolved)).splitlines()
     assert lines[1].split() == ["file-prefix", "[red]a[/red]", "option", "-o"]
     assert lines[2].split() == ["cluster-id", "-", "default"]
+    assert lines[3].split() == ["log-format", SPELLED, SPELLED]
 
 
 def test_waiting_is_silent_where_nobody_looks_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,11 +11,12 @@ from rich.console import Console, ConsoleDimensions, RenderableType
 
 from s3discovery import watch_screen
 from s3discovery.discovery import Status
-from s3discovery.errors import UnreachableError
+from s3discovery.errors import AccessDeniedError, UnreachableError
+from s3discovery.legibility import legible
 from s3discovery.node import Address, Member, Report
 from s3discovery.observation.journal import Journal
 from s3discovery.observation.moment import Moment
-from s3discovery.watch_screen import WatchScreen, legible, screen
+from s3discovery.watch_screen import WatchScreen, screen
 
 NOW_S = 1_800_000_000.0
 MARKUP = "[red]x[/red] [link=file:///etc/passwd]y[/link]"
@@ -64,7 +65,7 @@ def test_all_is_well() -> None:
     lines = text.splitlines()
     assert lines[0] == "2 members in s3://bucket/nodes/   store answers   listed 1s ago"
     assert lines[1] == "nothing is wrong"
-    assert "a           10.0.0.1:7800  30s       ███████░░░ 1m 10s  formed" in text
+    assert "a           10.0.0.1:7800  30s       ███████░░░ 1m 10s  in the cluster" in text
     assert "b joined at 10.0.0.1:7800" in text
 
 
@@ -132,10 +133,10 @@ def test_80_columns_and_24_lines_hold_long_names_with_all_that_counts() -> None:
     assert max(len(line) for line in lines) <= 80
     heading = next(line for line in lines if line.startswith("cluster id"))
     assert re.split("  +", heading.strip()) == [
-        "cluster id", "address", "file age", "expires in", "broker", "does not see"
+        "cluster id", "address", "file age", "expires in", "does not see"
     ]  # fmt: skip
     assert re.search(
-        r"^ip-10-0-1-0\.\S*…  10\.0\.0\.1:7800  1m 20s +20s +formed  ip-10-0-1-1\.\S*…$",
+        r"^ip-10-0-1-0\.\S*…  10\.0\.0\.1:7800  1m 20s +20s +ip-10-0-1-1\.\S*…$",
         "\n".join(lines),
         re.MULTILINE,
     )
@@ -148,21 +149,76 @@ def test_80_columns_and_24_lines_hold_long_names_with_all_that_counts() -> None:
     ("width", "headings"),
     [
         (12, ["cluster id"]),
-        (23, ["cluster id"]),
-        (24, ["cluster id", "expires in"]),
-        (36, ["cluster id", "file age", "expires in"]),
-        (48, ["cluster id", "file age", "expires in", "broker"]),
-        (60, ["cluster id", "file age", "expires in", "broker", "does not see"]),
-        (72, ["cluster id", "address", "file age", "expires in", "broker", "does not see"]),
+        (19, ["cluster id"]),
+        (22, ["cluster id", "expires in"]),
+        (32, ["cluster id", "file age", "expires in"]),
+        (36, ["cluster id", "expires in", "does not see"]),
+        (37, ["cluster id", "address", "expires in"]),
+        (50, ["cluster id", "address", "file age", "expires in"]),
+        (60, ["cluster id", "address", "expires in", "does not see"]),
+        (72, ["cluster id", "address", "file age", "expires in", "does not see"]),
+        (79, ["cluster id", "address", "file age", "expires in", "broker", "does not see"]),
     ],
 )
 def test_a_narrow_terminal_tells_names_before_all_else(width: int, headings: list[str]) -> None:
-    several = [member("a-node", misses="b"), member("b"), *split_up(3)]
+    several = [member("a-node", misses="b"), member("b", misses="a"), *split_up(3)]
     lines = shown(moment(), moment(*several), height=40, width=width).splitlines()
     assert max(len(line) for line in lines) <= width
-    head = next(line for line in lines if line.startswith("cluster id"))
-    assert [each.rstrip("…") for each in re.split("  +", head.strip())] == headings
+    assert headings_in(lines) == headings
     assert any(re.match("a-node( |$)", line) for line in lines)
+
+
+def headings_in(lines: list[str]) -> list[str]:
+    return re.split("  +", next(line for line in lines if line.startswith("cluster id")).strip())
+
+
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        (37, ["cluster id", "address", "expires in"]),
+        (47, ["cluster id", "address", "file age", "expires in"]),
+        (63, ["cluster id", "address", "file age", "expires in", "broker"]),
+        (80, ["cluster id", "address", "file age", "expires in", "broker"]),
+    ],
+)
+def test_what_is_empty_takes_no_room_from_what_is_not(width: int, headings: list[str]) -> None:
+    lines = shown(moment(member("a"), member("b"), member("c")), width=width).splitlines()
+    assert headings_in(lines) == headings
+    row = next(line for line in lines if line.startswith("a "))
+    assert "10.0.0.1:7800" in row
+    assert "…" not in row
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "width", "start"),
+    [
+        # All of a name of usual length, before anything that is needed less; of a longer one, what there is
+        # room for.
+        ("n" * 20, "10.0.0.1", 32, "n" * 20 + "  1m 40s$"),
+        ("n" * 20, "10.0.0.1", 47, "n" * 20 + "  10.0.0.1:7800  1m 40s$"),
+        ("n" * 40, "10.0.0.1", 34, "n" * 21 + "…  1m 40s$"),
+        ("n" * 40, "10.0.0.1", 93, "n" * 40 + "  10.0.0.1:7800  0s +1m 40s +in the cluster$"),
+        # What is cut is the last that is told.
+        ("a", "2001:db8::7:1:2:3", 45, r"a +\[2001:db8::7:1:2:3\]:…  1m 40s$"),
+        ("a", "2001:db8::7:1:2:3", 57, r"a +\[2001:db8::7:1:2:3\]:7800  1m 40s$"),
+        ("a", "2001:db8::7:1:2:3", 58, r"a +\[2001:db8::7:1:2:3\]:7800  0s +1m 40s$"),
+    ],
+)
+def test_nothing_is_cut_beside_what_is_needed_less(name: str, host: str, width: int, start: str) -> None:
+    lines = shown(moment(member(name, host=host)), width=width).splitlines()
+    assert any(re.match(start, line) for line in lines), "\n".join(lines)
+
+
+def test_how_each_stands_is_told_in_the_words_of_the_page() -> None:
+    silent = replace(member("s"), report=Report(), metadata={"key": "x"})  # as amqtt's in a whole cluster
+    text = shown(moment(silent, replace(silent, cluster_id="t")))
+    assert re.search(r"^s .*  in the cluster$", text, re.MULTILINE)
+    apart = [member("a", misses="b"), member("b", misses="a"), replace(member("w"), report=Report(False))]
+    text = shown(moment(*apart))
+    for row in ("a .*  in part 1 of 2  b", "b .*  in part 2 of 2  a", "w .*  waits to join"):
+        assert re.search(f"^{row}$", text, re.MULTILINE), row
+    nothing = replace(member("n"), report=Report())
+    assert re.search(r"^n .*  tells nothing$", shown(moment(nothing)), re.MULTILINE)
 
 
 @pytest.mark.parametrize("height", [1, 5, 24])
@@ -214,8 +270,8 @@ def test_all_of_it_fits_the_terminal(size: tuple[int, int], members: list[Member
 
 
 def test_what_does_not_fit_is_told_shorter_and_then_counted() -> None:
-    away = UnreachableError("no route")
-    broken = Status(listed_s=41.0, error=away, write_error=away, read_error=away, skew_s=900.0)
+    away, denied = UnreachableError("no route"), AccessDeniedError("not permitted")
+    broken = Status(listed_s=41.0, error=away, write_error=denied, read_error=away, skew_s=900.0)
     every = moment(*aws_members(), status=replace(broken, problems={"nodes/x": "is empty"}))
     roomy = shown(every, height=60)
     assert "The others drop this node when its file expires" in roomy
@@ -259,6 +315,11 @@ def test_endless_texts_are_cut_before_they_are_looked_at(monkeypatch: pytest.Mon
     assert 1000 < max(lengths) < 5000
 
 
+def test_an_address_reads_as_one() -> None:
+    assert "a joined at [::1]:7800" in shown(moment(), moment(member("a", host="::1")))
+    assert "a changed, is at [::2]:7800" in shown(moment(member("a")), moment(member("a", host="::2")))
+
+
 def test_who_expired_did_not_leave() -> None:
     old = member("a", age_s=101)
     assert "a expired: its file was 1m 41s old" in shown(moment(old), moment())
@@ -273,19 +334,12 @@ def test_what_comes_from_the_bucket_is_legible_text() -> None:
     assert "nodes/<U+202E>txt.exe" in text
     assert "\u202e" not in text
     assert "{0.__class__}:7800" in text
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("ünï-1", "ünï-1"),
-        ("a\x1b[2J", "a<U+001B>[2J"),
-        ("a\u200bb", "a<U+200B>b"),
-        ("e" + "\u0301" * 4, "e\u0301\u0301<U+0301><U+0301>"),
-    ],
-)
-def test_characters_that_deceive_are_spelled_out(text: str, expected: str) -> None:
-    assert legible(text) == expected
+    lines = shown(
+        moment(replace(member("a", host=BIDI), report=Report(True, frozenset({BIDI}))))
+    ).splitlines()
+    (row,) = [line for line in lines if line.startswith("a ")]
+    assert "<U+202E>txt.exe:7800" in row
+    assert row.endswith("  <U+202E>txt.exe")
 
 
 @pytest.mark.parametrize(

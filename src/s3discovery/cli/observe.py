@@ -33,7 +33,12 @@ def observe(origins: Origins, log_level: str | None) -> None:
 
 
 async def _observe(origins: Origins) -> None:
-    async with wiring.observing(origins, Systemd(os.environ, pid=os.getpid())):
+    async with wiring.observing(origins, Systemd(os.environ, pid=os.getpid())) as running:
+        if running.settings.dns_listen is None and running.settings.http_port is None:
+            log.warning(
+                "neither dns-listen nor http-port is set, so this only logs who comes and goes: set one of "
+                "them to have others told, or use s3discovery watch to look on"
+            )
         await asyncio.Event().wait()
 
 

@@ -30,7 +30,9 @@ def status(origins: Origins, log_level: str | None, form: str, here: bool) -> No
     store could not be asked, 2 wrong settings.
 
     With --here nobody asks the store: the node of these settings, on this machine, says whether it does its
-    work (as /readyz does). Exit codes: 0 it does, 1 it does not or does not answer; for health checks.
+    work (as /readyz does). Exit codes: 0 it does, 1 it does not or does not answer; for health checks. The
+    token is neither needed nor sent; where one is set, why not is told by way of control-socket, to the
+    user that the node runs as.
 
     \b
     Example:
@@ -53,8 +55,8 @@ def status(origins: Origins, log_level: str | None, form: str, here: bool) -> No
     if form == "json":
         screens.print_json(screens.status_document(found, rows))
     else:
-        click.echo(str(found) if rows else f"no members in {place(settings)}")
-        screens.print_table(screens.status_table(rows))
+        click.echo(screens.status_line(found) if rows else f"no members in {place(settings)}")
+        screens.print_table(screens.status_table(rows, found))
     screens.print_problems(seen.problems)
     if seen.failure is not None:
         raise seen.failure

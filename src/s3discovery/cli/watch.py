@@ -11,7 +11,10 @@ from s3discovery.cli.output import print_changes
 from s3discovery.cli.signals import until_signal
 from s3discovery.clock import SystemClock
 from s3discovery.discovery import Discovery
+from s3discovery.errors import Problem, SettingsError
 from s3discovery.settings.config import Settings
+from s3discovery.settings.durations import read_poll_interval
+from s3discovery.settings.kinds import WrongTextError
 from s3discovery.wiring import Origins
 
 if TYPE_CHECKING:
@@ -41,9 +44,28 @@ def watch(origins: Origins, log_level: str | None, form: str, interval: str) -> 
     shown = screen if form == "table" and screen.is_possible else None
     # Lines of a log would break the screen, which tells what is wrong itself.
     start_logging(log_level, "error" if shown is None else "critical")
-    origins = replace(origins, options=(*origins.options, f"poll-interval={interval}"))
-    settings = origins.read()
+    origins, settings = _read(origins, interval)
     until_signal(_watch(origins, settings, shown, as_json=form == "json"))
+
+
+def _read(origins: Origins, interval: str) -> tuple[Origins, Settings]:
+    """Return the settings with `interval` for that of the polls, and where they are read from.
+
+    Raises SettingsError with all problems; what is wrong with `interval` is said of the option."""
+    problems = list[Problem]()
+    try:
+        read_poll_interval(interval)
+    except WrongTextError as error:
+        problems.append(Problem("--interval", interval, str(error)))
+        interval = _INTERVAL
+    origins = replace(origins, options=(*origins.options, f"poll-interval={interval}"))
+    try:
+        settings = origins.read()
+    except SettingsError as error:
+        raise SettingsError([*error.problems, *problems], error.origin) from error
+    if problems:
+        raise SettingsError(problems, "options")
+    return origins, settings
 
 
 async def _watch(

@@ -6,7 +6,8 @@ the joins and leaves of all others.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 
 from dns.rdatatype import RdataType
 
@@ -14,8 +15,9 @@ from s3discovery.clock import Clock, sleep_unless
 from s3discovery.discovery import Discovery
 from s3discovery.dns.directory import Directory, FindsNames
 from s3discovery.dns.responder import Responder
-from s3discovery.dns.zone import Node, Zone, fit_to_publish
+from s3discovery.dns.zone import Node, Zone, fit_to_publish, unfit
 from s3discovery.ip import IP, unmapped
+from s3discovery.network.machine import is_one_machine
 from s3discovery.network.names import Names
 from s3discovery.node import Member
 
@@ -51,6 +53,7 @@ class Following:
         self._told: tuple[list[Node], int | None, bool] | None = None
         self._serial = 0
         self._odd: tuple[str, ...] = ()
+        self._left_out: Mapping[str, list[str]] = {}
         self._crowded: frozenset[RdataType] = frozenset()
 
     async def run(self) -> None:
@@ -77,18 +80,21 @@ class Following:
 
     def _publish(self, members: frozenset[Member], directory: Directory) -> None:
         own = self._discovery.own
-        found = {member: _addresses_of(member, directory) for member in members}
-        with_loopback = own is not None and any(ip.is_loopback for ip in found.get(own, ()))
-        nodes = [
-            Node(
-                member.cluster_id,
-                member.address.port,
-                fit_to_publish(found[member], with_loopback=with_loopback),
-            )
+        found = {
+            member: _addresses_of(member, directory)
             for member in sorted(members, key=lambda member: member.cluster_id)
+        }
+        with_loopback = is_one_machine(
+            None if own is None else any(ip.is_loopback for ip in found.get(own, ())),
+            (bool(ips) and all(ip.is_loopback for ip in ips) for ips in found.values()),
+        )
+        nodes = [
+            Node(member.cluster_id, member.address.port, fit_to_publish(ips, with_loopback=with_loopback))
+            for member, ips in found.items()
         ]
-        # "Nobody is there" would be untrue as long as it may turn out that somebody is.
-        is_known = any(node.addresses for node in nodes) or not any(map(_has_name, members))
+        self._warn_of_unfit(found, with_loopback=with_loopback)
+        # "Nobody is there" would be untrue: all may have names that are not found yet, or no fit address.
+        is_known = any(node.addresses for node in nodes) or not members
         port = own.address.port if own is not None else None
         if (nodes, port, is_known) == self._told:
             return
@@ -97,6 +103,25 @@ class Following:
         name = self._responder.zone.name
         self._responder.replace(Zone(name, nodes, port=port, serial=self._serial, is_known=is_known))
         self._warn()
+
+    def _warn_of_unfit(self, found: Mapping[Member, tuple[IP, ...]], *, with_loopback: bool) -> None:
+        """Say once who is left out for his address, and why."""
+        left_out = defaultdict[str, list[str]](list)
+        for member, ips in found.items():
+            kinds = [kind for ip in ips if (kind := unfit(ip, with_loopback=with_loopback)) is not None]
+            if not member.address.is_dialable:
+                left_out["no-address"].append(member.cluster_id)
+            elif kinds and len(kinds) == len(ips):
+                left_out[kinds[0]].append(member.cluster_id)
+        for kind, ids in left_out.items():
+            if ids != self._left_out.get(kind):
+                log.warning(
+                    "dns leaves out nodes at addresses that others cannot dial: set external-address there "
+                    "kind=%s cluster_ids=%r",
+                    kind,
+                    ids,
+                )
+        self._left_out = left_out
 
     def _warn(self) -> None:
         """Say once what those who ask for addresses do not get."""

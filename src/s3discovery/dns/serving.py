@@ -18,6 +18,8 @@ from s3discovery.dns.responder import Responder
 from s3discovery.dns.streams import READ_LIMIT_BYTES, Streams
 from s3discovery.dns.zone import Zone
 from s3discovery.errors import ServerError
+from s3discovery.network.binding import cure_of
+from s3discovery.node import Address
 from s3discovery.running import Running
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ async def serving(listen: str, running: Running) -> AsyncIterator[tuple[str, int
     async with AsyncExitStack() as stack:
         host, port = await _open(stack, responder, running, listen)
         await stack.enter_async_context(_beside(Following(discovery, responder, clock).run()))
-        log.info("dns serves name=%s listen=%s:%d", settings.dns_name, host, port)
+        log.info("dns serves name=%s listen=%s", settings.dns_name, Address(host, port))
         yield host, port
 
 
@@ -55,10 +57,8 @@ async def _open(
     try:
         pairs = await open_pairs(host, int(port))
     except OSError as error:
-        raise ServerError(
-            f"no DNS at {listen} ({error.strerror}); write a free port to dns-listen, and mind "
-            "that port 53 needs the right CAP_NET_BIND_SERVICE"
-        ) from error
+        cure = cure_of(error, address_key="dns-listen", port_key="dns-listen")
+        raise ServerError(f"no DNS at {listen}: {cure}") from error
     for pair in pairs:
         for each in pair:
             stack.callback(each.close)

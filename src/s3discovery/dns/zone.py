@@ -58,20 +58,26 @@ def label_of(cluster_id: str) -> str:
 def fit_to_publish(addresses: Iterable[IP], *, with_loopback: bool) -> tuple[IP, ...]:
     """Return what a peer may dial, unmapped, each once; whoever asks by DNS filters nothing."""
     return tuple(
-        dict.fromkeys(ip for ip in map(unmapped, addresses) if _is_fit(ip, with_loopback=with_loopback))
+        dict.fromkeys(ip for ip in map(unmapped, addresses) if unfit(ip, with_loopback=with_loopback) is None)
     )
 
 
-def _is_fit(ip: IP, *, with_loopback: bool) -> bool:
+def unfit(ip: IP, *, with_loopback: bool) -> str | None:
+    """Return what kind of address it is that no peer may dial; None if one may."""
     if ip.is_loopback:  # first, since ::1 is within a reserved network
-        return with_loopback
-    return not (
-        ip.is_unspecified or ip.is_multicast or ip.is_link_local or ip.is_reserved or ip in _THIS_NETWORK
-    )
+        return None if with_loopback else "loopback"
+    kinds = {
+        "unspecified": ip.is_unspecified or ip in _THIS_NETWORK,
+        "multicast": ip.is_multicast,
+        "link-local": ip.is_link_local,
+        "reserved": ip.is_reserved,
+    }
+    return next((kind for kind, is_so in kinds.items() if is_so), None)
 
 
 class Zone:
-    """The names of one cluster at one moment. `is_known`: there was a complete listing; else nothing is said.
+    """The names of one cluster at one moment. `is_known`: it is known who is there, or that nobody is; else
+    nothing is said.
 
     `port` is the one that A and AAAA records stand for; if not given, that of most nodes. `odd` are the ids
     of nodes that no such record stands for, since they listen at another."""

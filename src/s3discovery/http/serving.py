@@ -1,9 +1,7 @@
 """The server at its port, for as long as a node runs."""
 
 import asyncio
-import errno
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
@@ -18,6 +16,7 @@ from s3discovery.http.connections import BACKLOG, IDLE_S, Connection, places
 from s3discovery.http.guard import guard
 from s3discovery.http.token import token_of
 from s3discovery.http.watching import watching
+from s3discovery.network.binding import cure_of
 from s3discovery.node import Address
 from s3discovery.running import Running
 
@@ -64,20 +63,8 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server
     try:
         return await asyncio.get_running_loop().create_server(connection, host, port, backlog=BACKLOG)
     except OSError as error:
-        raise ServerError(f"no HTTP at {Address(host, port)}: {_cure(error)}") from error
-
-
-def _cure(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return f"http-address does not resolve ({error.strerror}); write an address of this machine to it"
-    # Without a number: asyncio passes over addresses that are not here, and then has none.
-    if error.errno in (errno.EADDRNOTAVAIL, None):
-        return "http-address is not of this machine; write an address that it has, or 0.0.0.0 for all"
-    if error.errno == errno.EACCES:
-        return "this user may not listen there; write a port from 1024 on to http-port"
-    if error.errno == errno.EADDRINUSE:
-        return "the port is in use; write a free one to http-port"
-    return f"{error.strerror}; see to http-address and http-port"
+        cure = cure_of(error, address_key="http-address", port_key="http-port")
+        raise ServerError(f"no HTTP at {Address(host, port)}: {cure}") from error
 
 
 def _log_of_bugs() -> logging.Logger:

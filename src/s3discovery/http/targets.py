@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from s3discovery.ip import unmapped
+from s3discovery.network.machine import is_one_machine
 from s3discovery.node import Address, Member
 
 _LOCAL_NAME = "localhost"
@@ -16,10 +17,12 @@ def targets(members: Iterable[Member], own: Member | None, port: int | None = No
     """Return a group for each member that others can dial, as DNS does; `port` replaces the transport's.
 
     Anybody who writes to the bucket could have Prometheus ask its own machine, or what is beside it: loopback
-    is offered only among nodes of one machine, which is when our own address is of that kind."""
-    with_loopback = own is not None and _is_loopback(own.address)
+    is offered only among nodes of one machine."""
+    members = sorted(members, key=lambda member: member.cluster_id)
+    own_at = None if own is None else _is_loopback(own.address)
+    with_loopback = is_one_machine(own_at, (_is_loopback(member.address) for member in members))
     groups = []
-    for member in sorted(members, key=lambda member: member.cluster_id):
+    for member in members:
         if not _is_fit(member.address, with_loopback=with_loopback):
             continue
         host, _, own_port = str(member.address).rpartition(":")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s3discovery.brokers.hivemq.transport import Transport, WrongConfigError, read_transport
-from s3discovery.errors import BrokerError
+from s3discovery.errors import BrokerError, Problem, SettingsError
 from s3discovery.settings.config import Settings
 from s3discovery.settings.java import java_system_properties, properties_of_jvm
 
@@ -41,7 +41,9 @@ class Installation:
         self.path = self._find_config()
 
     def whereabouts(self) -> Whereabouts:
-        """Return where peers dial, as far as the settings do not say it; raises BrokerError."""
+        """Return where peers dial, as far as the settings do not say it.
+
+        Raises SettingsError: what is wrong is mended in config.xml, in its variables, or in our settings."""
         settings = self._settings
         try:
             data = self._read()
@@ -54,15 +56,15 @@ class Installation:
                     error.strerror,
                 )
                 return Whereabouts(None, None)
-            raise BrokerError(
-                f"HiveMQ's {str(self.path)!r} cannot be read: {error.strerror}; write its path to "
-                "hivemq-config, or set external-address and external-port"
+            raise self._wrong(
+                f"cannot be read: {error.strerror}; write its path to hivemq-config, or set external-address "
+                "and external-port"
             ) from error
         try:
             transport = read_transport(data, self.lookup)
             return self._of(transport)
         except WrongConfigError as error:
-            raise BrokerError(f"HiveMQ's {str(self.path)!r} is of no use: {error}") from error
+            raise self._wrong(f"is of no use: {error}") from error
 
     def lookup(self, name: str) -> str | None:
         """Return what a placeholder stands for."""
@@ -89,15 +91,17 @@ class Installation:
         return self._properties.get(system_property) or self._environ.get(variable)
 
     def _read(self) -> bytes:
-        """Read the file; raises OSError."""
+        """Read the file; raises OSError, or SettingsError for what cannot be it."""
         with self.path.open("rb") as file:
             data = file.read(_LIMIT_BYTES + 1)
         if len(data) > _LIMIT_BYTES:
-            raise BrokerError(
-                f"HiveMQ's {str(self.path)!r} is over {_LIMIT_BYTES} bytes; write to hivemq-config where its "
-                "config.xml is"
+            raise self._wrong(
+                f"is over {_LIMIT_BYTES} bytes; write to hivemq-config where HiveMQ's config.xml is"
             )
         return data
+
+    def _wrong(self, cure: str) -> SettingsError:
+        return SettingsError([Problem(repr(str(self.path)), None, cure)], "configuration of HiveMQ")
 
 
 def _system_properties(settings: Settings, environ: Mapping[str, str]) -> Mapping[str, str]:

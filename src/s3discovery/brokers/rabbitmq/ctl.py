@@ -59,7 +59,8 @@ class Rabbitmqctl:
 
     def __init__(self, vector: Sequence[str], environ: Mapping[str, str], limit_s: float) -> None:
         self._vector = tuple(vector)
-        self._environ = without_secrets(environ)
+        # A rabbitmqctl that cannot start would leave its dump wherever the agent was started.
+        self._environ = {"ERL_CRASH_DUMP_SECONDS": "0"} | dict(without_secrets(environ))
         self._limit_s = limit_s
         self.runs = 0
 
