@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from s3discovery.clock import sleep_unless
 from s3discovery.observation.journal import Journal
-from s3discovery.observation.moment import Moment
+from s3discovery.observation.moment import SLOW_S, Moment, listing_s
 from s3discovery.running import Running
 
 log = logging.getLogger(__name__)
@@ -53,22 +53,23 @@ class Watching:
             # What changes by itself, such as who is late, waits for the next look at all of it.
             wait_s = _TICK_S
             try:
-                moment = self.moment()
-                status = moment.status
+                status, now_s = discovery.status, clock.monotonic_s()
+                slow_in_s = SLOW_S - listing_s(status, now_s)
                 counted = sum(discovery.counts.values())
-                now = (counted, moment.cluster_state, status.registered, moment.is_slow)
-                if now != seen or moment.monotonic_s >= due_s:
-                    seen, due_s = now, moment.monotonic_s + _LOOK_S
-                    self._note(moment)
-                wait_s = min(_TICK_S, moment.slow_in_s)
+                now = (counted, self.running.cluster_state(), status.registered, slow_in_s <= 0)
+                if now != seen or now_s >= due_s:
+                    seen, due_s = now, now_s + _LOOK_S
+                    self._note()
+                if status.asked_s is not None and slow_in_s > 0:
+                    wait_s = min(_TICK_S, slow_in_s)
             except Exception as error:
                 if type(error) not in self._known_bugs:
                     self._known_bugs.add(type(error))
                     log.exception("journal failed, a bug, told once")
             await sleep_unless(clock, wait_s, discovery.polled(polls))
 
-    def _note(self, moment: Moment) -> None:
-        if self.journal.note(moment, self.running.clock.wall_s()):
+    def _note(self) -> None:
+        if self.journal.note(self.moment(), self.running.clock.wall_s()):
             news, self.news = self.news, asyncio.Event()
             news.set()
 

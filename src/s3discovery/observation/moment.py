@@ -1,6 +1,5 @@
 """What a running node or observer knows at one moment: documents, troubles and the journal are made of it."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -13,6 +12,11 @@ from s3discovery.running import ClusterState
 from s3discovery.topology import Topology, topology
 
 SLOW_S = 1.0  # a listing of hundreds of members takes a tenth of that
+
+
+def listing_s(status: Status, monotonic_s: float) -> float:
+    """Return how long the last listing took, or one that is under way and has lasted longer by now."""
+    return max(status.listing_s, 0.0 if status.asked_s is None else monotonic_s - status.asked_s)
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,12 @@ class Moment:
     @property
     def listing_s(self) -> float:
         """Seconds that the last listing took, or one that is under way and has lasted longer by now."""
-        asked_s = self.status.asked_s
-        return max(self.status.listing_s, 0.0 if asked_s is None else self.monotonic_s - asked_s)
+        return listing_s(self.status, self.monotonic_s)
 
     @property
     def is_slow(self) -> bool:
         """Whether the store answers late, or not at all so far."""
         return self.listing_s >= SLOW_S
-
-    @property
-    def slow_in_s(self) -> float:
-        """Seconds until the listing that is under way counts as slow; infinite where none is, or it does."""
-        asked_s = self.status.asked_s
-        return math.inf if asked_s is None or self.is_slow else asked_s + SLOW_S - self.monotonic_s
 
     def age_s(self, member: Member) -> float | None:
         """Seconds since the file of `member` was written; None while that or S3's time is unknown."""
