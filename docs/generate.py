@@ -102,7 +102,7 @@ def _http() -> Iterator[str]:
         "`Authorization: Bearer <token>`; by which host name it asks is all one then. Where none is set, "
         "other sites' pages, and host names that are not ours, are turned away. At most 200 connections are "
         "open at a time, 100 of one address; one that sends no request within 10 s is closed, and one that "
-        "takes nothing of its answer for as long."
+        "takes nothing of its answer for a minute."
     )
     yield ""
     for path, operations in document["paths"].items():

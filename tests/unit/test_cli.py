@@ -242,9 +242,9 @@ class TestWatch:
 class TestHivemq:
     """What is wrong in config.xml cannot be mended by another start: the service is not to try."""
 
-    def run(self, text: str | None, tmp_path: Path) -> Result:
+    def run(self, text: str, tmp_path: Path) -> Result:
         path = tmp_path / "config.xml"
-        if text is not None:
+        if text:
             path.write_text(text)
         beside = ("broker=hivemq", "dns-listen=127.0.0.1:5353", f"hivemq-config={path}")
         return call("run", *options(*GOOD, *beside))
@@ -252,18 +252,20 @@ class TestHivemq:
     @pytest.mark.parametrize(
         ("text", "cure"),
         [
-            (None, "cannot be read: No such file or directory; write its path to hivemq-config, or set"),
             (HIVEMQ.format("${ENV:HM_ADDR}", "extension"), "that variable is not set here: give s3discovery"),
             (HIVEMQ.format("10.0.0.5", "static"), "write <discovery><extension/></discovery>"),
         ],
     )
-    def test_a_wrong_config_xml_ends_as_wrong_settings_do(
-        self, text: str | None, cure: str, tmp_path: Path
-    ) -> None:
+    def test_a_wrong_config_xml_ends_as_wrong_settings_do(self, text: str, cure: str, tmp_path: Path) -> None:
         result = self.run(text, tmp_path)
         assert result.exit_code == 2
         assert result.output.startswith("Error: 1 problem in the configuration of HiveMQ:\n  - '")
         assert cure in result.output
+
+    def test_one_that_is_not_there_may_be_in_a_moment(self, tmp_path: Path) -> None:
+        result = self.run("", tmp_path)
+        assert result.exit_code == 1
+        assert "cannot be read: No such file or directory; write its path to hivemq-config" in result.output
 
 
 @pytest.mark.parametrize("command", ["run", "config"])

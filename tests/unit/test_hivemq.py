@@ -270,12 +270,12 @@ def test_java_system_properties_win_over_variables(tmp_path: Path) -> None:
 
 def test_a_configuration_that_cannot_be_read(tmp_path: Path) -> None:
     environ = {"HIVEMQ_HOME": str(tmp_path)}
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(BrokerError) as caught:
         Installation(hivemq(), environ).whereabouts()
-    assert f"'{tmp_path}/conf/config.xml': cannot be read: No such file" in str(caught.value)
+    assert f"'{tmp_path}/conf/config.xml' cannot be read: No such file" in str(caught.value)
     assert "write its path to hivemq-config" in str(caught.value)
     for half in ({"external_address": "10.0.0.9"}, {"external_port": "7801"}):
-        with pytest.raises(SettingsError, match="set external-address and external-port"):
+        with pytest.raises(BrokerError, match="set external-address and external-port"):
             Installation(hivemq(**half), environ).whereabouts()
     with pytest.raises(SettingsError, match="over 1048576 bytes"):
         Installation(
@@ -302,7 +302,7 @@ def test_what_the_settings_say_need_not_be_right_there(
     elsewhere = Installation(hivemq(**by_hand), {"HIVEMQ_HOME": str(tmp_path / "none")}).whereabouts()
     assert (elsewhere.host, elsewhere.port) == (None, None)
     assert "hivemq not checked" in caplog.text
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(BrokerError, match="cannot be read"):
         Installation(hivemq(hivemq_config=str(tmp_path / "none"), **by_hand), {}).whereabouts()
     # The rest is checked all the same.
     off = install(tmp_path, config(tcp(bind_port="7800"), enabled=""))
@@ -382,7 +382,7 @@ async def test_the_doctor_knows_where_hivemq_listens(tmp_path: Path) -> None:
     by_hand = hivemq(hivemq_config=str(path), external_address="10.0.0.9", external_port="7801")
     found = await locate_hivemq(by_hand, {})
     assert (str(found.address), found.origin) == ("10.0.0.9:7801", "external-address")
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(BrokerError, match="cannot be read"):
         await locate_hivemq(hivemq(hivemq_config=str(tmp_path / "none")), {})
 
 

@@ -258,8 +258,37 @@ class TestTheLast:
         await pair[0].end(kill=True)
         world.nodes.remove(pair[0])
         await world.clock.advance(300)
-        await pair[1].driver.leave()
+        begun_s = world.clock.monotonic_s()
+        await finish(world, pair[1].driver.leave())
+        assert world.clock.monotonic_s() - begun_s < 20, "what the broker knows may be a little old"
         assert KEY in world.store.keys
+
+    async def test_a_broker_that_knows_a_little_late_who_has_left_costs_no_claim(self, world: World) -> None:
+        class Late(FakeEngine):
+            """As RabbitMQ's, whose roster may be some seconds old."""
+
+            known, news_s = frozenset[str](), 0.0
+
+            async def members(self) -> frozenset[str]:
+                found, now_s = await super().members(), world.clock.monotonic_s()
+                self.news_s = now_s if found == self.known else self.news_s
+                self.known = found if now_s - self.news_s >= 3 else self.known
+                return self.known
+
+        first, last = await make_pair(world, Late)
+        await world.clock.advance(100)
+        go_on = asyncio.Event()
+        leaving = await begin_to_leave(world, first, go_on)
+        last_leaving = asyncio.create_task(last.driver.leave())
+        await world.clock.advance(5)
+        assert not last_leaving.done()
+        go_on.set()
+        await leaving
+        await first.end()
+        world.nodes.remove(first)
+        await world.until(last_leaving.done, limit_s=30)
+        await last_leaving
+        assert KEY not in world.store.keys
 
     async def test_the_last_does_not_leave_before_who_was_killed_as_he_left(self, world: World) -> None:
         """He has what he had: without the claim a second cluster would be founded beside it."""

@@ -150,6 +150,9 @@ def test_an_outage_is_told_once_and_by_what_is_known() -> None:
     assert unknown.effect == "The members are not known. Attempts go on."
     both = troubles(with_status(error=error, write_error=AccessDeniedError("no s3:PutObject")))
     assert [trouble.kind for trouble in both] == ["store", "write"]
+    denied = AccessDeniedError("no s3:ListBucket")
+    rights = troubles(with_status(error=denied, write_error=AccessDeniedError("no s3:PutObject")))
+    assert [trouble.kind for trouble in rights] == ["store", "write"]
 
 
 def test_the_worst_comes_first_and_long_lists_are_cut() -> None:

@@ -16,17 +16,20 @@ from s3discovery.formation.seed import LEAVERS_LIMIT, Claim, Stage
 
 _MOVES = 8 + LEAVERS_LIMIT  # each of those who leave at once may write before this one does
 _WAIT_LIMIT_S = 90.0  # longer than a broker in good order takes to leave: NATS's has a minute
+_GONE_LIMIT_S = 15.0  # longer than what an engine knows of its members may be old
 
 
 @dataclass(frozen=True, slots=True)
 class _Others:
     """Who is in the cluster besides this node.
 
-    `stay`: whether anybody does, None if that cannot be told; `leaving`: if nobody does, who said before this
-    node that he leaves, and counts as a member still."""
+    `stay`: whether anybody does, None if that cannot be told. If nobody does, of those who said before this
+    node that they leave: `leaving` are in the bucket still, and members for the broker; `gone` are so for the
+    broker alone, which may learn a little later that they have left."""
 
     stay: bool | None
     leaving: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
 
 
 async def take_leave(found: ClaimObject, engine: Engine, outlook: Outlook, *, is_member: bool) -> str:
@@ -34,7 +37,8 @@ async def take_leave(found: ClaimObject, engine: Engine, outlook: Outlook, *, is
 
     Waits for those who leave already if no other stays. Raises BucketError, CodecError, or BrokerError if
     the node must not leave now."""
-    moves, until_s = 0, outlook.now_s + _WAIT_LIMIT_S
+    moves, began_s = 0, outlook.now_s
+    gone_s: float | None = None  # since when the broker alone counts those before us
     while moves < _MOVES:
         claim, etag = await found.read()
         if claim is None:
@@ -43,14 +47,21 @@ async def take_leave(found: ClaimObject, engine: Engine, outlook: Outlook, *, is
         if not (is_member and is_own):
             return "" if outlook.formed else "this node does not belong to its cluster"
         others = await _others(claim, engine, outlook)
-        if others.stay is False and not others.leaving:
+        gone_s = None if not others.gone else gone_s or outlook.now_s
+        if others.stay is False and not others.leaving and not others.gone:
             _await_joiners(claim, outlook)
             if await found.remove(etag):
                 return ""
         elif outlook.me not in claim.leavers:
             await found.write(_with_me(claim, outlook), etag)
         elif others.leaving:
-            await _await_leavers(others.leaving, outlook, until_s)
+            await _await_leavers(others.leaving, outlook, began_s + _WAIT_LIMIT_S)
+            continue
+        elif others.gone and gone_s is not None:
+            if outlook.now_s - gone_s >= _GONE_LIMIT_S:
+                names = ", ".join(repr(cluster_id) for cluster_id in sorted(others.gone))
+                return f"{names} said that they leave, are gone, and are members for the broker all the same"
+            await outlook.pause()
             continue
         else:
             return "" if others.stay else "it is not known whether this was the last member"
@@ -65,6 +76,8 @@ async def _others(claim: Claim, engine: Engine, outlook: Outlook) -> _Others:
     # Who said so and is gone, but counts for the broker still, was refused or did not get that far. Who said
     # so after this node sees to the claim himself.
     before = set(claim.leavers[: claim.leavers.index(me)] if me in leavers else claim.leavers)
+    # Who is back since is another process of the same id.
+    before_ids = {leaver.cluster_id for leaver in before} - {each.cluster_id for each in living}
     leaving = {leaver.cluster_id for leaver in before & outlook.living}
     try:
         if isinstance(engine, Roster):
@@ -78,9 +91,11 @@ async def _others(claim: Claim, engine: Engine, outlook: Outlook) -> _Others:
             is_known = seen is not None and not living
     except BrokerError:
         return _Others(stay=None)
-    if counted - leaving:
+    if counted - before_ids:
         return _Others(stay=True)
-    return _Others(stay=False, leaving=counted) if is_known else _Others(stay=None)
+    if not is_known:
+        return _Others(stay=None)
+    return _Others(stay=False, leaving=frozenset(counted & leaving), gone=frozenset(counted - leaving))
 
 
 async def _await_leavers(leavers: frozenset[str], outlook: Outlook, until_s: float) -> None:

@@ -16,7 +16,9 @@ from aiohttp import web
 from s3discovery.network.callers import Places, caller_of
 
 IDLE_S = 10.0  # from the connection, or the last answer, to the end of the next request's header
-STALL_S = 10.0  # without a byte going out, for a caller who does not read what he asked for
+# Without a byte going out, for a caller who does not read what he asked for. The kernel of one who reads
+# slowly takes 64 KB at a time: at 1 KB/s once a minute.
+STALL_S = 60.0
 BACKLOG = 64  # connections that the kernel holds for us, and so many are accepted at once
 _IN_ALL = 200  # of the 1,024 descriptors that a process mostly may have
 _EACH = 100  # one address may be a proxy's, with many people behind it

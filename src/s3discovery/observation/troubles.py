@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from s3discovery.errors import DiscoveryError
+from s3discovery.errors import AccessDeniedError, DiscoveryError
 from s3discovery.node import Member
 from s3discovery.observation.moment import Moment
 
@@ -53,8 +53,7 @@ def _of_the_store(moment: Moment) -> Iterator[Trouble]:
         )
     elif status.listed_s is None:
         yield Trouble("start", NOTE, "The store has not been listed yet", "Members are not known.", "Wait.")
-    # What keeps us from reading as well as from writing is told once.
-    if status.write_error is not None and type(status.write_error) is not type(status.error):
+    if status.write_error is not None and not _is_same_way(status.write_error, status.error):
         yield Trouble(
             "write",
             BAD,
@@ -88,6 +87,11 @@ def _of_the_store(moment: Moment) -> Iterator[Trouble]:
             f"{cost[0].upper()}{cost[1:]}.",
             "Bring the store up to date, or live with it.",
         )
+
+
+def _is_same_way(write_error: DiscoveryError, error: DiscoveryError | None) -> bool:
+    """Tell whether the way to the store is wrong, which is told once; each right has its own cure."""
+    return type(write_error) is type(error) and not isinstance(error, AccessDeniedError)
 
 
 def _failure(error: DiscoveryError, moment: Moment) -> Trouble:

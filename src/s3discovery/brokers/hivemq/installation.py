@@ -43,7 +43,7 @@ class Installation:
     def whereabouts(self) -> Whereabouts:
         """Return where peers dial, as far as the settings do not say it.
 
-        Raises SettingsError: what is wrong is mended in config.xml, in its variables, or in our settings."""
+        Raises BrokerError for a file that cannot be read, SettingsError for what it says."""
         settings = self._settings
         try:
             data = self._read()
@@ -56,9 +56,10 @@ class Installation:
                     error.strerror,
                 )
                 return Whereabouts(None, None)
-            raise self._wrong(
-                f"cannot be read: {error.strerror}; write its path to hivemq-config, or set external-address "
-                "and external-port"
+            # It may be there in a moment: on a volume that is not mounted yet, or as it is being replaced.
+            raise BrokerError(
+                f"HiveMQ's {str(self.path)!r} cannot be read: {error.strerror}; write its path to "
+                "hivemq-config, or set external-address and external-port"
             ) from error
         try:
             transport = read_transport(data, self.lookup)
