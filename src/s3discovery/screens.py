@@ -91,6 +91,7 @@ def status_document(found: Topology, rows: list[dict[str, object]]) -> dict[str,
         "split": found.is_split,
         "groups": [list(group) for group in found.groups],
         "waiting": list(found.waiting),
+        "strangers": list(found.strangers),
         "members": rows,
     }
 

@@ -31,12 +31,14 @@ _NAMED = 5  # of each kind; in a cluster of hundreds the rest is a number, or a 
 class Topology:
     """`groups`: the ids that see one another, the largest first, more than one if the cluster is split;
     `waiting`: those whose broker is in no cluster yet, or is seen by nobody, as far as is known; `gaps`:
-    pairs within a group of which the first does not see the second. `is_told`: somebody's broker can tell;
+    pairs within a group of which the first does not see the second. `strangers` tell nothing beside brokers
+    that do, as HiveMQ's nodes beside others: nobody waits for them. `is_told`: somebody's broker can tell;
     where nobody's can, as with HiveMQ, there is one group of all, and nothing is known of it."""
 
     groups: tuple[tuple[str, ...], ...] = ()
     waiting: tuple[str, ...] = ()
     gaps: tuple[tuple[str, str], ...] = ()
+    strangers: tuple[str, ...] = ()
     is_told: bool = True
 
     @property
@@ -50,6 +52,10 @@ class Topology:
         return self.is_told and len(self.groups) <= 1 and not self.waiting and not self.gaps
 
     def __str__(self) -> str:
+        beside = f"; {_some(self.strangers)} beside, telling nothing" if self.strangers else ""
+        return f"{self._state()}{beside}"
+
+    def _state(self) -> str:
         if self.is_split:
             return f"{SPLIT}: {_some([_some(group, ',') for group in self.groups], ' | ')}"
         size = len(self.groups[0]) if self.groups else 0
@@ -65,7 +71,8 @@ class Topology:
 def standings(found: Topology) -> dict[str, str]:
     """Return by id how each member stands, in the words of the page."""
     inside = "in the cluster" if found.is_told else "tells nothing"
-    return dict.fromkeys(found.waiting, "waits to join") | {
+    outside = dict.fromkeys(found.waiting, "waits to join") | dict.fromkeys(found.strangers, "tells nothing")
+    return outside | {
         name: f"in part {number} of {len(found.groups)}" if found.is_split else inside
         for number, group in enumerate(found.groups, 1)
         for name in group
@@ -135,7 +142,7 @@ def topology(members: Iterable[Member]) -> Topology:
     """Return what the reports of `members` amount to.
 
     Two members see each other unless one of them misses the other; whoever is seen by nobody and tells
-    nothing, and whoever tells nothing beside brokers that publish what they are, is waited for."""
+    nothing is waited for."""
     members = tuple(members)
     by_id = {member.cluster_id: member.report for member in members}
     blank = {name for name, report in by_id.items() if report.is_formed is False}
@@ -150,7 +157,7 @@ def topology(members: Iterable[Member]) -> Topology:
         groups.append(merged)
     told = [group for group in groups if len(groups) == 1 or any(_tells(by_id[name]) for name in group)]
     silent = {name for group in groups if group not in told for name in group}
-    waiting = silent | blank | strangers
+    waiting = silent | blank
     ordered = sorted((tuple(sorted(group)) for group in told), key=lambda group: (-len(group), group))
     gaps = [
         (name, other)
@@ -160,16 +167,17 @@ def topology(members: Iterable[Member]) -> Topology:
         for other in sorted(by_id[name].missing.intersection(group) - {name})
     ]
     is_told = not members or any(_can_tell(member) for member in members)
-    return Topology(tuple(ordered), tuple(sorted(waiting)), tuple(gaps), is_told)
+    return Topology(tuple(ordered), tuple(sorted(waiting)), tuple(gaps), tuple(sorted(strangers)), is_told)
 
 
 def _strangers(members: Iterable[Member]) -> set[str]:
-    """Return who is in the bucket alone, as far as anybody knows: who tells nothing beside brokers that do.
+    """Return who is in the bucket alone, as far as anybody knows.
 
     Nobody misses such a one, so he would seem to be seen by all parts of a split cluster."""
     if not any(member.report.is_formed is not None or _publishes(member) for member in members):
         return set()
-    return {member.cluster_id for member in members if not _can_tell(member)}
+    missed = {name for member in members for name in member.report.missing}
+    return {member.cluster_id for member in members if not _can_tell(member)} - missed
 
 
 def _can_tell(member: Member) -> bool:

@@ -244,6 +244,8 @@ def _titled(found: Topology) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield (f"part {number} of {len(found.groups)}" if found.is_split else ""), group
     if found.waiting:
         yield "waiting to join", found.waiting
+    if found.strangers:
+        yield "telling nothing", found.strangers
 
 
 def _urgency(member: Member, moment: Moment) -> tuple[bool, bool, str]:

@@ -86,6 +86,7 @@ async def show(
             "split": False,
             "groups": [[one["cluster_id"] for one in members]],
             "waiting": [],
+            "strangers": [],
             "gaps": [],
             "gaps_count": 0,
             "broker": None,
@@ -151,6 +152,20 @@ class TestVerdict:
             await parts.inner_text("#summary")
             == "2 members when the store was last listed, each sees every other."
         )
+
+    async def test_who_tells_nothing_stands_aside_and_nobody_waits(self, parts: Page) -> None:
+        members = [member("a"), member("b"), member("hivemq")]
+        beside = {"groups": [["a", "b"]], "strangers": ["hivemq"]}
+        tiles = await show(parts, members, cluster=beside)
+        assert tiles["Cluster"] == "Whole | 2 see each other | good"
+        summary = await parts.inner_text("#summary")
+        assert summary == "3 members, those in the cluster see one another, 1 beside them telling nothing."
+        assert await parts.inner_text(".group.stranger h3") == "Telling nothing of their brokers · 1 node"
+        assert await parts.locator(".group.stranger .node.waiting").count() == 0
+        assert "tells nothing" in (
+            await parts.locator(".group.stranger .node").get_attribute("aria-label") or ""
+        )
+        assert await parts.locator("#picture .link").count() == 1
 
     async def test_a_store_that_is_slow_says_so(self, parts: Page) -> None:
         tiles = await show(parts, [member("a")], troubles=[trouble("slow")])

@@ -12,6 +12,7 @@ from s3discovery.topology import (
     decode_report,
     encode_report,
     spelled_out,
+    standings,
     topology,
     without_report,
 )
@@ -126,13 +127,16 @@ class TestTopology:
         assert not found.is_whole
         assert not found.is_split
 
-    def test_beside_brokers_that_can_tell_one_that_cannot_is_waited_for(self) -> None:
+    def test_nobody_waits_for_one_that_cannot_tell_beside_brokers_that_can(self) -> None:
         telling = [replace(member(name, None), metadata={"curve": "key"}) for name in ("a", "b")]
         found = topology([*telling, member("c", None)])
-        assert found.waiting == ("c",)
+        assert found.strangers == ("c",)
         assert found.groups == (("a", "b"),)
         assert found.is_told
-        assert not found.is_whole
+        assert found.is_whole
+        assert not found.waiting
+        assert str(found) == "formed 2/2; c beside, telling nothing"
+        assert standings(found) == {"a": "in the cluster", "b": "in the cluster", "c": "tells nothing"}
 
     def test_one_that_cannot_tell_joins_no_parts(self) -> None:
         apart = {"a": "c", "b": "c", "c": "ab"}
@@ -144,7 +148,7 @@ class TestTopology:
         for telling in (halves, formed):
             found = topology([*telling, member("hivemq", None)])
             assert found.groups == (("a", "b"), ("c",))
-            assert found.waiting == ("hivemq",)
+            assert found.strangers == ("hivemq",)
 
     def test_one_report_does_not_decide_for_those_who_are_silent(self) -> None:
         """Brokers without metadata: nothing is claimed of them, until one of them misses another."""

@@ -64,6 +64,7 @@ _SCHEMAS = {
             split=_FLAG,
             groups={"type": "array", "items": _TEXTS},
             waiting=_TEXTS,
+            strangers=_TEXTS,
             gaps={"type": "array", "items": _TEXTS},
             gaps_count=_WHOLE,
             broker=_or_none(_TEXT),

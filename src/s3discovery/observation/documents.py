@@ -61,6 +61,7 @@ def status_document(moment: Moment) -> dict[str, Any]:
             "split": found.is_split,
             "groups": [list(group) for group in found.groups],
             "waiting": list(found.waiting),
+            "strangers": list(found.strangers),
             "gaps": [list(gap) for gap in found.gaps[:_GAPS_SHOWN]],
             "gaps_count": len(found.gaps),
             "broker": None if moment.cluster_state is None else moment.cluster_state.text,

@@ -12,7 +12,7 @@ const COLUMNS = [
 const CHOICES = [
   ["all", "all", () => true],
   ["late", "late", (member) => member.late],
-  ["waiting", "waiting", (member) => !known.groupOf.has(member.cluster_id)],
+  ["waiting", "waiting", (member) => known.waiting.has(member.cluster_id)],
   ["missing", "not seeing others", (member) => missedBy(member).length > 0],
   ["apart", "apart from the largest part", (member) => (known.groupOf.get(member.cluster_id) ?? 0) > 0],
 ];

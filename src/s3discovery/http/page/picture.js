@@ -15,12 +15,13 @@ const GAPS_DRAWN = 60;
 const picture = { nodes: new Map(), order: [], key: "", current: null, details: null };
 
 function sectionsOf() {
-  const { groups, waiting } = known.status.cluster;
+  const { groups, waiting, strangers } = known.status.cluster;
   const sections = groups.map((ids, number) => ({
     ids, kind: groups.length > 1 ? "part" : "whole",
     title: groups.length > 1 ? `Part ${number + 1} of ${groups.length}` : (known.isTold ? "One cluster" : "In the bucket"),
   }));
   if (waiting.length) sections.push({ ids: waiting, kind: "waiting", title: "Waiting to join" });
+  if (strangers.length) sections.push({ ids: strangers, kind: "stranger", title: "Telling nothing of their brokers" });
   return sections.map((section) => ({
     ...section, members: section.ids.map((id) => known.byId.get(id)).filter(Boolean).sort(byName),
   })).filter((section) => section.members.length);
@@ -94,7 +95,7 @@ function drawLinks(section, layout) {
   const line = (one, other, kind) => draw("line", {
     class: kind, x1: layout.places[one][0], y1: layout.places[one][1], x2: layout.places[other][0], y2: layout.places[other][1],
   });
-  if (layout.isMesh && known.isTold && section.kind !== "waiting") {
+  if (layout.isMesh && known.isTold && ["whole", "part"].includes(section.kind)) {
     for (let one = 0; one < section.members.length; one++) {
       for (let other = 0; other < one; other++) if (!gaps.has(`${other} ${one}`)) links.push(line(one, other, "link"));
     }
@@ -148,10 +149,11 @@ function summary(sections) {
   const parts = [counted(known.members.length, "member", "members") + (known.status.store.answers ? "" : " when the store was last listed")];
   if (cluster.split) parts.push(`split into ${cluster.groups.length} parts that do not see each other`);
   else if (!known.isTold) parts.push("none tells of its broker");
-  else if (verdictOfListing()[2] === "good") parts.push("each sees every other");
+  else if (verdictOfListing()[2] === "good") parts.push(cluster.strangers.length ? "those in the cluster see one another" : "each sees every other");
   if (cluster.gaps_count) parts.push(`${counted(cluster.gaps_count, "pair", "pairs")} with a gap`);
   const waiting = sections.find((section) => section.kind === "waiting");
   if (waiting) parts.push(`${waiting.members.length} waiting to join`);
+  if (cluster.strangers.length) parts.push(`${cluster.strangers.length} beside them telling nothing`);
   if (late) parts.push(`${late} late`);
   return parts.join(", ") + ".";
 }
@@ -164,7 +166,7 @@ function paintNodes() {
     mark(parts.group, "tabindex", id === picture.current ? 0 : -1);
     const states = ["node"];
     if (member.own) states.push("own");
-    if (!known.groupOf.has(id)) states.push("waiting");
+    if (known.waiting.has(id)) states.push("waiting");
     if (missed.has(id)) states.push("missed");
     mark(parts.group, "class", states.join(" "));
     mark(parts.group, "data-life", lifeOf(member).kind);

@@ -38,6 +38,7 @@ function take(status, members) {
   known.byId = new Map(known.members.map((member) => [member.cluster_id, member]));
   known.groupOf = new Map();
   status.cluster.groups.forEach((group, number) => group.forEach((id) => known.groupOf.set(id, number)));
+  known.waiting = new Set(status.cluster.waiting);
   known.short = shortener(known.members.map((member) => member.cluster_id));
   known.missed = new Map(known.members.map(({ cluster_id, misses }) => [cluster_id, misses.filter((id) => known.byId.has(id) && id !== cluster_id)]));
   known.isListed = status.store.listed_s_ago !== null;
@@ -54,7 +55,8 @@ const hasGap = (member) => missedBy(member).some((id) => known.groupOf.get(id) =
 function standingOf(member) {
   const { groups } = known.status.cluster;
   const group = known.groupOf.get(member.cluster_id);
-  if (group === undefined) return "waits to join";
+  if (known.waiting.has(member.cluster_id)) return "waits to join";
+  if (group === undefined) return "there; tells nothing of its broker";
   if (groups.length > 1) return `in part ${group + 1} of ${groups.length}`;
   return known.isTold ? "in the cluster" : "there; tells nothing of its broker";
 }
@@ -75,10 +77,10 @@ function verdictOfListing() {
   if (!known.isListed) return ["Not known yet", "the store has not been listed", "plain"];
   if (!known.members.length) return ["Empty", "nobody is there", "warning"];
   if (cluster.split) return [`Split in ${cluster.groups.length}`, `${cluster.groups.map((group) => group.length).join(" + ")} nodes`, "bad"];
-  if (cluster.waiting.length) return [`${inside} of ${known.members.length} in`, `${cluster.waiting.length} waiting`, "warning"];
+  if (cluster.waiting.length) return [`${inside} of ${inside + cluster.waiting.length} in`, `${cluster.waiting.length} waiting`, "warning"];
   if (cluster.gaps_count) return ["With gaps", counted(cluster.gaps_count, "pair", "pairs"), "warning"];
   if (hasTrouble("broker")) return ["Not joined", clipped(cluster.broker || "the broker of this node is not there yet", 80), "warning"];
   if (hasTrouble("missing")) return ["Incomplete", clipped(cluster.broker, 80), "warning"];
   if (!known.isTold) return ["Not told", "no broker reports", "plain"];
-  return ["Whole", "all see each other", "good"];
+  return ["Whole", cluster.strangers.length ? `${inside} see each other` : "all see each other", "good"];
 }
