@@ -560,6 +560,25 @@ async def test_prometheus_gets_dialable_targets_alone() -> None:
             assert (await own.ask(f"/prometheus-sd?port={wrong}"))[0] == 400
 
 
+@pytest.mark.parametrize(
+    ("request_line", "said"),
+    [
+        (b"GET /prometheus-sd?port=" + b"9" * 9000 + b" HTTP/1.1", "a line of the request is too long"),
+        (b"secret \x00\xff nonsense", "this is no HTTP that can be read"),
+    ],
+    ids=["long", "nonsense"],
+)
+async def test_what_cannot_be_read_is_refused_as_every_error_is_told(request_line: bytes, said: str) -> None:
+    async with node() as own:
+        reader, writer = await talk(own)
+        writer.write(request_line + b"\r\nHost: localhost\r\n\r\n")
+        head, _, body = (await ended(reader)).partition(b"\r\n\r\n")
+        writer.close()
+    assert head.split()[1] == b"400"
+    assert b"\r\nContent-Type: application/json" in head
+    assert json.loads(body) == {"error": said}
+
+
 async def test_prometheus_keeps_its_targets_while_the_members_are_not_known() -> None:
     async with node(outage=UnreachableError("cut")) as own:
         assert await own.ask("/prometheus-sd") == (

@@ -12,7 +12,9 @@ import termios
 from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 
+from s3discovery.http.guard import FAILED, refusal
 from s3discovery.network.callers import Places, caller_of
 
 IDLE_S = 10.0  # from the connection, or the last answer, to the end of the next request's header
@@ -61,6 +63,22 @@ class Connection(web.RequestHandler):
         # Whatever the kernel does not take is told us, or a little that nobody reads would hold the place.
         cast("asyncio.Transport", transport).set_write_buffer_limits(0)
         super().connection_made(transport)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Refuse what cannot be read as every error is told; aiohttp's own texts repeat what was sent."""
+        super().handle_error(request, status, exc, message)
+        if isinstance(exc, LineTooLong):
+            answer = refusal(status, "a line of the request is too long")
+        else:
+            answer = refusal(status, FAILED if status >= 500 else "this is no HTTP that can be read")
+        answer.force_close()
+        return answer
 
     def pause_writing(self) -> None:
         super().pause_writing()

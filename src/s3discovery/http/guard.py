@@ -25,6 +25,7 @@ _PAGE_PATHS = frozenset({"/"})
 _FOREIGN_SITES = frozenset({"cross-site", "same-site"})  # of Sec-Fetch-Site; same-site is another port, too
 _SHOWN_CHARS = 200
 _OWN_NAME = "localhost"  # the one name that http-address may be without a token
+FAILED = "the agent failed at this; its log says how"
 _FOREIGN = "requests of other sites' pages are not answered"
 HEADERS: Mapping[str, str] = MappingProxyType(
     {
@@ -60,7 +61,7 @@ def guard(token: Callable[[], str | None]) -> Callable[..., Awaitable[web.Stream
                 log.exception("http failed, a bug, told once path=%r", request.path[:_SHOWN_CHARS])
             if request.writer.output_size > 0:
                 raise
-            return refusal(500, "the agent failed at this; its log says how")
+            return refusal(500, FAILED)
         if not response.prepared:
             for name, text in HEADERS.items():
                 response.headers.setdefault(name, text)
