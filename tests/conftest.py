@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +29,9 @@ START_LIMIT_S = 30.0
 # A busy machine is no error: what must be quick is measured by `make bench`.
 hypothesis.settings.register_profile("s3discovery", deadline=None)
 hypothesis.settings.load_profile("s3discovery")
+# A shell that starts us in the background has SIGINT ignored, and what we start would ignore it, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 T = TypeVar("T")
 
 
