@@ -37,8 +37,7 @@ async def take_leave(found: ClaimObject, engine: Engine, outlook: Outlook, *, is
 
     Waits for those who leave already if no other stays. Raises BucketError, CodecError, or BrokerError if
     the node must not leave now."""
-    moves, began_s = 0, outlook.now_s
-    gone_s: float | None = None  # since when the broker alone counts those before us
+    moves, patience = 0, _Patience(outlook)
     while moves < _MOVES:
         claim, etag = await found.read()
         if claim is None:
@@ -47,21 +46,15 @@ async def take_leave(found: ClaimObject, engine: Engine, outlook: Outlook, *, is
         if not (is_member and is_own):
             return "" if outlook.formed else "this node does not belong to its cluster"
         others = await _others(claim, engine, outlook)
-        gone_s = None if not others.gone else gone_s or outlook.now_s
         if others.stay is False and not others.leaving and not others.gone:
             _await_joiners(claim, outlook)
             if await found.remove(etag):
                 return ""
         elif outlook.me not in claim.leavers:
             await found.write(_with_me(claim, outlook), etag)
-        elif others.leaving:
-            await _await_leavers(others.leaving, outlook, began_s + _WAIT_LIMIT_S)
-            continue
-        elif others.gone and gone_s is not None:
-            if outlook.now_s - gone_s >= _GONE_LIMIT_S:
-                names = ", ".join(repr(cluster_id) for cluster_id in sorted(others.gone))
-                return f"{names} said that they leave, are gone, and are members for the broker all the same"
-            await outlook.pause()
+        elif others.leaving or others.gone:
+            if why := await patience.wait(others):
+                return why
             continue
         else:
             return "" if others.stay else "it is not known whether this was the last member"
@@ -98,16 +91,36 @@ async def _others(claim: Claim, engine: Engine, outlook: Outlook) -> _Others:
     return _Others(stay=False, leaving=frozenset(counted & leaving), gone=frozenset(counted - leaving))
 
 
-async def _await_leavers(leavers: frozenset[str], outlook: Outlook, until_s: float) -> None:
-    """Let a moment pass; raises BrokerError if the time for it is over."""
-    if outlook.now_s >= until_s:
-        names = ", ".join(repr(cluster_id) for cluster_id in sorted(leavers))
-        raise BrokerError(
-            f"waited {_WAIT_LIMIT_S:g} s for {names} to leave before this node, the last one: leave again "
-            "once that is done; whoever was killed as he left is waited for until he is started again, or "
-            "his file has expired"
-        )
-    await outlook.pause()
+class _Patience:
+    """How long the last one waits for those who said before him that they leave."""
+
+    def __init__(self, outlook: Outlook) -> None:
+        self._outlook = outlook
+        self._until_s = outlook.now_s + _WAIT_LIMIT_S
+        self._gone_s: dict[str, float] = {}  # ids that only the broker counts still, and since when
+
+    async def wait(self, others: _Others) -> str:
+        """Let a moment pass; return why it is waited no more for who is gone, empty if it is.
+
+        Raises BrokerError if it is waited no more for who has not left."""
+        now_s = self._outlook.now_s
+        if others.leaving and now_s >= self._until_s:
+            raise BrokerError(
+                f"waited {_WAIT_LIMIT_S:g} s for {_listed(others.leaving)} to leave before this node, the "
+                "last one: leave again once that is done; whoever was killed as he left is waited for until "
+                "he is started again, or his file has expired"
+            )
+        self._gone_s = {name: self._gone_s.get(name, now_s) for name in others.gone}
+        is_over = now_s >= min(self._until_s, max(self._gone_s.values(), default=now_s) + _GONE_LIMIT_S)
+        if is_over and not others.leaving:
+            told = _listed(others.gone)
+            return f"{told} said that they leave, are gone, and are members for the broker all the same"
+        await self._outlook.pause()
+        return ""
+
+
+def _listed(cluster_ids: frozenset[str]) -> str:
+    return ", ".join(repr(cluster_id) for cluster_id in sorted(cluster_ids))
 
 
 def _await_joiners(claim: Claim, outlook: Outlook) -> None:
