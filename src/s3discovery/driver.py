@@ -106,7 +106,7 @@ class Driver:
                     await discovery.report(Report(is_formed=False))
                     return False
             peers = discovery.peers
-            self._listen(peers)
+            self._note_silence(peers)
             await broker.apply(peers)
             if self._child is not None and discovery.polls and not self._child.was_started:
                 await self._child.start()  # the broker has rendered what it needs, and left the start to us
@@ -184,12 +184,12 @@ class Driver:
         self._has_joined |= len(missing) < peers and is_lasting
         return self._formation is not None or self._has_joined or self._are_silent(missing)
 
-    def _listen(self, peers: frozenset[Member]) -> None:
+    def _note_silence(self, peers: frozenset[Member]) -> None:
         """Note after each listing whether the peers have refreshed their files."""
         discovery = self._discovery
         counts, listed_s = discovery.counts, discovery.status.listed_s
         if listed_s is not None:
-            self._silence = self._silence.listen(
+            self._silence = self._silence.observe(
                 peers,
                 polls=discovery.polls,
                 listed_s=listed_s,

@@ -25,7 +25,7 @@ from s3discovery.survey import Survey
 
 log = logging.getLogger(__name__)
 
-LEAVE_LIMIT_S = 5.0
+_LEAVE_LIMIT_S = 5.0
 _SURVEY_RETRY_LIMIT_S = 3600.0  # a store that refuses to say what it honours need not be pressed
 
 
@@ -209,10 +209,10 @@ class Registration:
 
 async def _leave(own: OwnFile) -> bool:
     try:
-        async with asyncio.timeout(LEAVE_LIMIT_S):
+        async with asyncio.timeout(_LEAVE_LIMIT_S):
             await own.leave()
     except (DiscoveryError, TimeoutError) as error:
-        reason = error if isinstance(error, DiscoveryError) else f"no answer within {LEAVE_LIMIT_S:g} s"
+        reason = error if isinstance(error, DiscoveryError) else f"no answer within {_LEAVE_LIMIT_S:g} s"
         log.warning("own file stays in the bucket until it expires key=%r error=%s", own.key, reason)
         return False
     return True

@@ -14,7 +14,7 @@ def heard(*listings: tuple[float, str], failures: dict[int, int] | None = None) 
     """Return what is known after listings at these times that showed these ETags, empty for nobody."""
     silence = Silence()
     for number, (listed_s, etag) in enumerate(listings, start=1):
-        silence = silence.listen(
+        silence = silence.observe(
             [peer(etag)] if etag else [],
             polls=number,
             listed_s=listed_s,
@@ -62,7 +62,7 @@ def test_time_in_which_something_failed_does_not_count_and_what_was_before_does(
 
 def test_a_listing_counts_once() -> None:
     silence = heard((0, "x"), (30, "x"))
-    again = silence.listen([peer("y")], polls=2, listed_s=60, failures=0)
+    again = silence.observe([peer("y")], polls=2, listed_s=60, failures=0)
     assert again == silence
 
 

@@ -15,8 +15,8 @@ from s3discovery.clock import Clock, sleep_unless
 from s3discovery.discovery import Discovery
 from s3discovery.dns.directory import Directory, FindsNames
 from s3discovery.dns.responder import Responder
-from s3discovery.dns.zone import Node, Zone, fit_to_publish, unfit
-from s3discovery.ip import IP, unmapped
+from s3discovery.dns.zone import Node, Zone, fit_to_publish
+from s3discovery.ip import IP, unfit, unmapped
 from s3discovery.network.machine import is_one_machine
 from s3discovery.network.names import Names
 from s3discovery.node import Member

@@ -12,7 +12,6 @@ Nodes without an address that a peer may dial are nowhere.
 
 import base64
 import hashlib
-import ipaddress
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -22,7 +21,7 @@ import dns.name
 import dns.reversename
 from dns.rdatatype import RdataType
 
-from s3discovery.ip import IP, unmapped
+from s3discovery.ip import IP, unfit, unmapped
 
 Records = Mapping[int, tuple[bytes, ...]]
 """The records of a name by type, each as on the wire after its TTL: two bytes of length, and the data."""
@@ -33,7 +32,6 @@ _NAME_SERVER, _MAILBOX = "ns", "hostmaster"
 _TAKEN = frozenset({*_SERVICE, _NAME_SERVER, _MAILBOX})
 _SERIAL_LIMIT = 2**32
 _SOA_TIMES_S = (60, 10, 86_400, 0)  # refresh, retry, expire, minimum; nobody transfers this zone
-_THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")  # RFC 1122: never a destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +58,6 @@ def fit_to_publish(addresses: Iterable[IP], *, with_loopback: bool) -> tuple[IP,
     return tuple(
         dict.fromkeys(ip for ip in map(unmapped, addresses) if unfit(ip, with_loopback=with_loopback) is None)
     )
-
-
-def unfit(ip: IP, *, with_loopback: bool) -> str | None:
-    """Return what kind of address it is that no peer may dial; None if one may."""
-    if ip.is_loopback:  # first, since ::1 is within a reserved network
-        return None if with_loopback else "loopback"
-    kinds = {
-        "unspecified": ip.is_unspecified or ip in _THIS_NETWORK,
-        "multicast": ip.is_multicast,
-        "link-local": ip.is_link_local,
-        "reserved": ip.is_reserved,
-    }
-    return next((kind for kind, is_so in kinds.items() if is_so), None)
 
 
 class Zone:

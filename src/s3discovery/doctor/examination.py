@@ -263,8 +263,8 @@ def _first_fault(findings: Iterable[Finding]) -> str:
 async def locate_hivemq(settings: Settings, environ: Mapping[str, str]) -> Located:
     """Return what peers of a HiveMQ dial: its own configuration says it, where the settings do not.
 
-    Raises as `locate_self` does, SettingsError if that configuration is of no use, and BrokerError if
-    `java-pid` is nobody's."""
+    Raises as `locate_self` does, SettingsError if that configuration is of no use, and BrokerError if it
+    cannot be read, or `java-pid` is nobody's."""
     from s3discovery.brokers.hivemq import Installation
 
     installation = Installation(settings, environ)

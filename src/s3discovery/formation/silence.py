@@ -27,7 +27,7 @@ class Silence:
     failures: int = 0
     silent_s: Mapping[str, tuple[str, float]] = field(default_factory=lambda: MappingProxyType({}))
 
-    def listen(self, peers: Iterable[Member], *, polls: int, listed_s: float, failures: int) -> "Silence":
+    def observe(self, peers: Iterable[Member], *, polls: int, listed_s: float, failures: int) -> "Silence":
         """Return what is known after listing number `polls`; `failures` of polls and writes came before it.
 
         Time in which one failed does not count: the others could not refresh either, and are owed it."""

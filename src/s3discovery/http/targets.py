@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from s3discovery.ip import unmapped
+from s3discovery.ip import unfit, unmapped
 from s3discovery.network.machine import is_one_machine
 from s3discovery.node import Address, Member
 
@@ -32,12 +32,10 @@ def targets(members: Iterable[Member], own: Member | None, port: int | None = No
 
 
 def _is_fit(address: Address, *, with_loopback: bool) -> bool:
-    if not address.is_dialable or (_is_loopback(address) and not with_loopback):
-        return False
-    if address.ip is None:
-        return _NUMBER.fullmatch(address.host.rstrip(".").rpartition(".")[2]) is None
-    ip = unmapped(address.ip)
-    return not (ip.is_unspecified or ip.is_multicast or ip.is_link_local)
+    if address.ip is not None:
+        return unfit(unmapped(address.ip), with_loopback=with_loopback) is None
+    is_number = _NUMBER.fullmatch(address.host.rstrip(".").rpartition(".")[2]) is not None
+    return address.is_dialable and not is_number and (with_loopback or not _is_loopback(address))
 
 
 def _is_loopback(address: Address) -> bool:

@@ -36,8 +36,8 @@ _GENERATED_ID_BYTES = 64  # room for an id that is not set but generated
 _SHOWN_CHARS = 120  # of a wrong value in a report
 _IN_FILES = ("credentials-secret-access-key", "credentials-session-token")  # have a key `...-file`, too
 
-
 StoreName = tuple[str | None, str]
+"""What names a bucket, however it is reached: the endpoint, None for AWS's, and its own name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class Settings:
 
     @property
     def store(self) -> StoreName:
-        """What names the bucket, however it is reached: endpoint, None for AWS's, and name."""
+        """The bucket's name among all stores."""
         return self.endpoint, self.bucket_name
 
     @property
