@@ -110,6 +110,8 @@ class TestTargets:
             "number-short": "127.1",
             "private": "10.0.0.1",
             "private-6": "2001:db8::1",
+            "reserved": "240.0.0.1",
+            "this-network": "0.1.2.3",
         }
         others = ["name", "name-numbered", "private", "private-6"]
         assert offered(hosts) == others
